@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * The numbers of the operators, and what every operator's contract is made of. The contract of an operator exists once,
+ * in plugin-api/ops/<op>_op.c: names, types, defaults and ranges of its attributes, its tensors, the validation and the
+ * output shapes. The host, the tests, the fuzzers and the command read it from here; a backend links it too. */
+#ifndef TENON_OPS_H
+#define TENON_OPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <tenon/backend.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TENON_OP(number, name) TENON_OPNUM_##name = number,
+enum {
+#include <tenon/ops.def>
+    TENON_OPNUM_none_ = 0
+};
+#undef TENON_OP
+
+#define TENON_MAX_TENSORS 32
+
+/* Sets of types, for tensor specifications. */
+#define TENON_T_F32 0x01u
+#define TENON_T_F16 0x02u
+#define TENON_T_BF16 0x04u
+#define TENON_T_I8 0x08u
+#define TENON_T_U8 0x10u
+#define TENON_T_I32 0x20u
+#define TENON_T_U32 0x40u
+#define TENON_T_FLOAT (TENON_T_F32 | TENON_T_F16 | TENON_T_BF16)
+
+enum { TENON_IN = 0, TENON_IN_OPT = 1, TENON_OUT = 2, TENON_OUT_OPT = 3 };
+
+struct tenon_tensor_spec {
+    const char *name;
+    uint32_t role;   /* TENON_IN ... */
+    uint32_t dtypes; /* set of TENON_T_* */
+    const char *shape; /* for people and for `tenon ops`: "[rows,cols]" */
+    const char *text;  /* one sentence */
+};
+
+enum { TENON_ATTR_F32 = 1, TENON_ATTR_U32 = 2, TENON_ATTR_I32 = 3, TENON_ATTR_U64 = 4, TENON_ATTR_ENUM = 5,
+       TENON_ATTR_FLAGS = 6 };
+
+struct tenon_attr_spec {
+    const char *name;
+    uint32_t type;   /* TENON_ATTR_*; ENUM and FLAGS are stored as uint32_t */
+    uint32_t offset; /* in the params struct */
+    double def, min, max; /* inclusive range; F32 is always finite besides. FLAGS: max is the mask of known bits */
+    const char *const *names; /* ENUM: value i is names[i]; FLAGS: bit i is names[i]; NULL-terminated; lower case */
+    const char *text;
+};
+
+/* Where a check puts its sentence: "cols 0: must be at least 1". */
+struct tenon_why {
+    char text[240];
+};
+
+struct tenon_op_contract {
+    uint32_t op;
+    const char *name;
+    const char *text; /* one sentence */
+    const char *source; /* the papers the formulas come from */
+    uint32_t n_tensors;
+    const struct tenon_tensor_spec *tensors;
+    uint32_t n_attrs;
+    const struct tenon_attr_spec *attrs;
+    uint32_t params_size; /* sizeof of the params struct of this build */
+
+    /* What the generic check cannot know: combinations of attributes, shapes against each other. Runs after types,
+     * presence, ranks, strides and attribute ranges were checked. */
+    int32_t (*validate)(const void *params, const struct tenon_tensor *tensors, struct tenon_why *why);
+
+    /* Shape and default type of output `index` from params and inputs (contiguous). tensors[index] may hold the wished
+     * dtype (0: the contract's default). UNSUPPORTED: this output does not exist for these params. */
+    int32_t (*output)(const void *params, const struct tenon_tensor *tensors, uint32_t index,
+                      struct tenon_tensor *out, struct tenon_why *why);
+
+    /* Whether output `out` may be the same memory as input `in` (exact same tensor), NULL: never. */
+    int (*in_place)(const void *params, uint32_t in, uint32_t out);
+};
+
+/* [thread-safe] all of them. */
+const struct tenon_op_contract *tenon_op_contract_by_number(uint32_t op);
+const struct tenon_op_contract *tenon_op_contract_by_name(const char *name);
+/* i-th operator in the order of ops.def; NULL past the end. */
+const struct tenon_op_contract *tenon_op_contract_at(uint32_t i);
+
+/* Fills params with zeros, struct_size and the contract's defaults. */
+void tenon_op_defaults(const struct tenon_op_contract *contract, void *params);
+
+/* The whole contract of one descriptor, before anything is written: struct sizes and tails, flags, chain, operator
+ * number, tensor count, presence, types, ranks, dimensions (no product overflows), strides (last axis contiguous; no
+ * two elements of an output share memory), attribute ranges (no NaN), then contract->validate. Backends call it first
+ * in plan_create; the host and the CLI call the same.
+ * `params` receives a full copy of the params in today's layout (defaults' layout, missing tail zero). */
+int32_t tenon_op_check(const struct tenon_op_desc *desc, const struct tenon_op_contract **contract, void *params,
+                       size_t params_size, struct tenon_why *why) TENON_MUST_USE;
+
+/* Bytes from the first to the last element of a tensor that tenon_op_check accepted; 0 for an empty one. */
+uint64_t tenon_tensor_bytes(const struct tenon_tensor *tensor);
+int64_t tenon_tensor_count(const struct tenon_tensor *tensor);
+/* A contiguous tensor. */
+struct tenon_tensor tenon_tensor_make(uint32_t dtype, uint32_t rank, const int64_t *dim);
+const char *tenon_dtype_name(uint32_t dtype); /* "f32"; "?" when unknown */
+uint32_t tenon_dtype_by_name(const char *name); /* 0 when unknown */
+uint32_t tenon_dtype_bit(uint32_t dtype);       /* TENON_T_*, 0 when unknown */
+const char *tenon_status_name(int32_t status); /* "SHAPE" */
+const char *tenon_status_text(int32_t status);
+
+/* why->text = printf(...); returns status. */
+int32_t tenon_why_set(struct tenon_why *why, int32_t status, const char *format, ...) TENON_PRINTF(3, 4);
+
+/* The closest of n names to `word` (edit distance at most a third of its length), or NULL. For "did you mean". */
+const char *tenon_closest(const char *word, const char *const *names, uint32_t n);
+
+/* The checks of a RUN that need memory ranges: overlap of outputs with inputs and outputs. range[i] = {begin, end}
+ * bytes of tensor i in one address space, {0,0} when absent. ALIAS unless disjoint or an allowed exact in-place pair. */
+int32_t tenon_op_check_alias(const struct tenon_op_contract *contract, const void *params,
+                             const struct tenon_tensor *tensors, const uint64_t (*range)[2],
+                             struct tenon_why *why) TENON_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
