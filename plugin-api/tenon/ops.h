@@ -71,6 +71,9 @@ struct tenon_op_contract {
     uint32_t n_attrs;
     const struct tenon_attr_spec *attrs;
     uint32_t params_size; /* sizeof of the params struct of this build */
+    /* Sizes at the operator's first release: a caller may know no less. What came later is optional: tensors with an
+     * optional role, attributes with default 0. */
+    uint32_t params_first, n_tensors_first;
 
     /* What the generic check cannot know: combinations of attributes, shapes against each other. Runs after types,
      * presence, ranks, strides and attribute ranges were checked. */
@@ -101,6 +104,35 @@ void tenon_op_defaults(const struct tenon_op_contract *contract, void *params);
  * `params` receives a full copy of the params in today's layout (defaults' layout, missing tail zero). */
 int32_t tenon_op_check(const struct tenon_op_desc *desc, const struct tenon_op_contract **contract, void *params,
                        size_t params_size, struct tenon_why *why) TENON_MUST_USE;
+
+/* All contract->n_tensors tensors of a checked descriptor: those that an older caller did not list are absent. */
+void tenon_op_tensors(const struct tenon_op_desc *desc, const struct tenon_op_contract *contract,
+                      struct tenon_tensor *tensors);
+
+/* Growth rules, one place for all structs. An input struct: at least `first` bytes (its minor 0), at most
+ * TENON_STRUCT_MAX, bytes beyond `known` zero. `what` names it in the sentence. */
+#define TENON_STRUCT_MAX 4096u
+int32_t tenon_struct_check(const void *data, size_t first, size_t known, const char *what, struct tenon_why *why)
+    TENON_MUST_USE;
+/* A chain of which the callee knows no entry: bounded, no critical entry. */
+int32_t tenon_chain_check(const struct tenon_chain *chain, struct tenon_why *why) TENON_MUST_USE;
+/* An output struct: copies what the caller has room for, never struct_size itself. INVALID below 8 bytes. */
+int32_t tenon_struct_write(void *out, const void *full, size_t full_size, struct tenon_why *why) TENON_MUST_USE;
+/* What every backend checks of its arguments before it looks at its own objects: sizes, flags, chain, and that the
+ * members fit each other. info: the device's own limits. */
+int32_t tenon_buffer_desc_check(const struct tenon_buffer_desc *desc, const struct tenon_device_info *info,
+                                struct tenon_why *why) TENON_MUST_USE;
+/* Kind, flags, chain, and that the members a kind needs are there; ranges and objects are the backend's. */
+int32_t tenon_cmd_check(const struct tenon_cmd *cmd, const struct tenon_device_info *info, struct tenon_why *why)
+    TENON_MUST_USE;
+
+/* A tensor as a matrix: all leading axes folded into `rows` with one stride (elements) between them; the last axis is
+ * contiguous. Axes of length 1 fold always; rows <= 1 has row_stride == cols; leading strides of 0 (broadcast) fold when
+ * all of them are. UNSUPPORTED when they do not fold, SHAPE for rank 0. For tensors that tenon_op_check accepted. */
+int32_t tenon_tensor_rows(const struct tenon_tensor *tensor, int64_t *rows, int64_t *row_stride,
+                          int64_t *cols) TENON_MUST_USE;
+/* Row-major without gaps (axes of length 1 may have any stride; an empty tensor is). */
+int tenon_tensor_is_contiguous(const struct tenon_tensor *tensor);
 
 /* Bytes from the first to the last element of a tensor that tenon_op_check accepted; 0 for an empty one. */
 uint64_t tenon_tensor_bytes(const struct tenon_tensor *tensor);

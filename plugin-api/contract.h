@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * Inside the contract library: the contracts themselves, one for each line of ops.def. Each is defined in ops/<op>_op.c. */
+#ifndef TENON_CONTRACT_H
+#define TENON_CONTRACT_H
+
+#include <tenon/ops.h>
+
+#define TENON_OP(number, name) extern const struct tenon_op_contract tenon__##name##_contract;
+#include <tenon/ops.def>
+#undef TENON_OP
+
+#endif
