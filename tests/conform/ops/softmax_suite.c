@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * softmax: cases, hostile descriptors, properties, benchmark rows. The reference is in softmax_ref.c. */
+#include <stdio.h>
+#include <tenon/ops/softmax.h>
+#include "../conform.h"
+
+/* How x is filled (own[0]). */
+enum {
+    FILL_EXACT,    /* a power of two of zeros among -200s: every weight is a power of two */
+    FILL_NORMAL,   /* N(0,1) */
+    FILL_WIDE,     /* N(0,10) */
+    FILL_DEEP,     /* U(-80,0) */
+    FILL_OFFSET,   /* U(-1,1) around own[2] as float bits */
+    FILL_SPIKE,    /* U(-1,1) with one high value, elsewhere in each row */
+    FILL_SPECIAL,  /* the special floats */
+    FILL_INFINITE, /* rows of -Inf, one +Inf, one NaN */
+    FILL_TIES,     /* few distinct values, both zeros */
+    FILL_RISING,   /* slowly rising */
+    FILL_CONSTANT,
+    FILL_COUNT,
+    FILL_GOLDEN = FILL_COUNT /* 1, 2, -1, 0.5 */
+};
+/* own[1]: pattern of the mask or of the lengths. */
+enum { PATTERN_HALF, PATTERN_ALL, PATTERN_SOME_EMPTY, PATTERN_ONE, PATTERN_ALTERNATE, PATTERN_COUNT };
+
+#define QUICK_CASES 280
+#define FULL_CASES 2400
+#define SOAK_CASES 100000
+
+static struct tenon_softmax_params *params_of(struct conform_case *c)
+{
+    return (struct tenon_softmax_params *)(void *)c->params;
+}
+
+static int64_t cols_of(const struct conform_case *c)
+{
+    const struct tenon_tensor *x = &c->slot[TENON_SOFTMAX_X].tensor;
+    return x->dim[x->rank - 1];
+}
+
+static int64_t rows_of(const struct conform_case *c)
+{
+    const struct tenon_tensor *x = &c->slot[TENON_SOFTMAX_X].tensor;
+    int64_t rows = 1;
+    for (uint32_t i = 0; i + 1 < x->rank; i++)
+        rows *= x->dim[i];
+    return rows;
+}
+
+/* ---- data ---- */
+
+static int64_t length_of(const struct conform_case *c, int64_t row)
+{
+    int64_t cols = cols_of(c);
+    uint64_t key = conform_key(c, TENON_SOFTMAX_VALID_LEN);
+    switch (c->own[1]) {
+    case PATTERN_ALL:
+        return row & 1 ? cols : cols + 1000; /* clamped */
+    case PATTERN_SOME_EMPTY:
+        return row % 3 == 0 ? 0 : row % 3 == 1 ? -5 : cols / 2;
+    case PATTERN_ONE:
+        return 1;
+    case PATTERN_ALTERNATE:
+        return row & 1 ? cols - 1 : INT32_MAX;
+    default:
+        return (int64_t)conform_below(key, (uint64_t)row, (uint64_t)cols + 1);
+    }
+}
+
+static int mask_of(const struct conform_case *c, int64_t row, int64_t col)
+{
+    int64_t cols = cols_of(c);
+    uint64_t key = conform_key(c, TENON_SOFTMAX_MASK);
+    switch (c->own[1]) {
+    case PATTERN_ALL:
+        return 1;
+    case PATTERN_SOME_EMPTY:
+        return row % 3 == 0 ? 0 : (int)(conform_random(key, (uint64_t)(row * cols + col)) >> 63);
+    case PATTERN_ONE:
+        return col == (int64_t)conform_below(key, (uint64_t)row, (uint64_t)cols);
+    case PATTERN_ALTERNATE:
+        return (col & 1) == 0;
+    default:
+        return (int)(conform_random(key, (uint64_t)(row * cols + col)) >> 63);
+    }
+}
+
+static int valid(const struct conform_case *c, int64_t row, int64_t col)
+{
+    if (c->slot[TENON_SOFTMAX_VALID_LEN].tensor.dtype)
+        return col < length_of(c, row);
+    if (c->slot[TENON_SOFTMAX_MASK].tensor.dtype)
+        return mask_of(c, c->slot[TENON_SOFTMAX_MASK].tensor.rank == 1 ? 0 : row, col);
+    return 1;
+}
+
+static float special_value(uint64_t key, int64_t row, uint64_t index)
+{
+    uint64_t r = conform_random(key, index);
+    float any = conform_bits_float(conform_specials[r % CONFORM_SPECIALS]);
+    float finite = conform_bits_float(conform_specials[r % (CONFORM_SPECIALS - 6)]);
+    switch (row & 3) {
+    case 0:
+        return finite;
+    case 1:
+        return (r >> 32) % 16 ? finite : any;
+    case 2: /* moderate, -Inf among them */
+        return r >> 63 ? conform_bits_float(0xff800000) : conform_normal(key, index);
+    default: /* subnormals only */
+        return conform_bits_float(conform_specials[r % 20]);
+    }
+}
+
+static float infinite_value(const struct conform_case *c, uint64_t key, int64_t row, int64_t col)
+{
+    const float infinity = conform_bits_float(0x7f800000);
+    int64_t cols = cols_of(c), at = (int64_t)conform_below(key, (uint64_t)row, (uint64_t)cols);
+    float normal = conform_normal(key, (uint64_t)(row * cols + col + 1000003));
+    switch (row % 6) {
+    case 0:
+        return -infinity;
+    case 1:
+        return col == at ? 1.5f : -infinity;
+    case 2:
+        return conform_random(key, (uint64_t)(row * cols + col)) >> 63 ? -infinity : normal;
+    case 3:
+        return col == at ? infinity : normal;
+    case 4:
+        return col == at ? conform_bits_float(0x7fc12345) : normal;
+    default:
+        return col == at ? conform_bits_float(0xffc00001) : col == cols - 1 - at ? infinity : -infinity;
+    }
+}
+
+/* A zero for the last (odd rows) or first 2^k valid columns, -200 elsewhere. state: {row, first, last} of the zeros. */
+static void exact_range(const struct conform_case *c, int64_t row, int64_t *first, int64_t *last)
+{
+    int64_t n = 0, cols = cols_of(c), take = 1, seen = 0;
+    for (int64_t col = 0; col < cols; col++)
+        n += valid(c, row, col);
+    while (take * 2 <= n)
+        take *= 2;
+    *first = *last = -1;
+    for (int64_t col = 0; col < cols && n > 0; col++) {
+        if (!valid(c, row, col))
+            continue;
+        seen++;
+        if (*first < 0 && seen > (row & 1 ? n - take : 0))
+            *first = col;
+        if (seen <= (row & 1 ? n : take))
+            *last = col;
+    }
+}
+
+static float x_value(const struct conform_case *c, uint64_t key, int64_t row, int64_t col)
+{
+    int64_t cols = cols_of(c), rows = rows_of(c), spike;
+    uint64_t index = (uint64_t)(row * cols + col);
+    switch (c->own[0]) {
+    case FILL_NORMAL:
+        return conform_normal(key, index);
+    case FILL_WIDE:
+        return 10.0f * conform_normal(key, index);
+    case FILL_DEEP:
+        return -80.0f * conform_uniform(key, index);
+    case FILL_OFFSET:
+        return 2.0f * conform_uniform(key, index) - 1.0f + conform_bits_float((uint32_t)c->own[2]);
+    case FILL_SPIKE:
+        spike = row == rows - 1 ? cols - 1 : row * cols / rows;
+        return col == spike ? (row & 1 ? 80.0f : 100.0f) : 2.0f * conform_uniform(key, index) - 1.0f;
+    case FILL_SPECIAL:
+        return special_value(key, row, index);
+    case FILL_INFINITE:
+        return infinite_value(c, key, row, col);
+    case FILL_TIES:
+        return conform_random(key, index) >> 63 ? -0.0f * (float)(col & 1) : 0.5f * (float)conform_below(key, index, 5) - 1.5f;
+    case FILL_RISING:
+        return (float)col * 1e-4f;
+    case FILL_GOLDEN:
+        return (const float[]){1, 2, -1, 0.5f}[col & 3];
+    default:
+        return 3.25f;
+    }
+}
+
+static void fill_rows(const struct conform_case *c, const struct conform_slot *slot)
+{
+    void *first = conform_first(slot);
+    const struct tenon_tensor *t = &slot->tensor;
+    int64_t cols = cols_of(c), rows = rows_of(c), begin = 0, end = 0;
+    uint64_t key = conform_key(c, TENON_SOFTMAX_X);
+    for (int64_t row = 0; row < rows && cols > 0; row++) {
+        int64_t at = conform_offset(t, row * cols);
+        if (c->own[0] == FILL_EXACT)
+            exact_range(c, row, &begin, &end);
+        for (int64_t col = 0; col < cols; col++) {
+            float value = c->own[0] != FILL_EXACT ? x_value(c, key, row, col) : begin <= col && col <= end ? 0.0f : -200.0f;
+            if (c->own[3] && !valid(c, row, col)) /* a masked entry's payload is ignored, whatever it is */
+                value = conform_bits_float(conform_specials[88 + (col + row) % 6]);
+            conform_set(first, t->dtype, at + col, (double)value);
+        }
+    }
+}
+
+static double side_value(const struct conform_case *c, uint32_t tensor, int64_t i, int64_t cols)
+{
+    static const uint32_t bad[] = {0xbf800000, 0x7fc00000, 0x7f800000, 0x3f800000};
+    uint64_t key = conform_key(c, tensor);
+    switch (tensor) {
+    case TENON_SOFTMAX_BIAS:
+        return c->mode == CONFORM_ADVERSARIAL && i % 7 == 6 ? -(double)conform_bits_float(0x7f800000) :
+                                                              (double)conform_normal(key, (uint64_t)i);
+    case TENON_SOFTMAX_MASK: /* any non-zero byte counts */
+        return mask_of(c, cols ? i / cols : 0, cols ? i % cols : 0) ? 1 + (double)(i % 255) : 0;
+    case TENON_SOFTMAX_VALID_LEN:
+        return (double)length_of(c, i);
+    case TENON_SOFTMAX_ROW_SCALE:
+        return c->own[4] ? (double)conform_bits_float(bad[i % 4]) : i % 5 == 4 ? 0.0 : 0.25 + (double)conform_uniform(key, (uint64_t)i) * 2;
+    default: /* sink */
+        return (double)conform_normal(key, (uint64_t)i) * 3;
+    }
+}
+
+static void softmax_fill(const struct conform_case *c, uint32_t tensor)
+{
+    const struct conform_slot *slot = &c->slot[tensor];
+    int64_t count = tenon_tensor_count(&slot->tensor), cols = cols_of(c);
+    if (tensor == TENON_SOFTMAX_X) {
+        fill_rows(c, slot);
+        return;
+    }
+    /* Broadcast rows are written several times: let them all be row 0. */
+    int broadcast = slot->tensor.rank >= 2 && slot->tensor.stride[slot->tensor.rank - 2] == 0;
+    for (int64_t i = 0; i < count; i++)
+        conform_set(conform_first(slot), slot->tensor.dtype, conform_offset(&slot->tensor, i),
+                    side_value(c, tensor, broadcast ? i % cols : i, cols));
+}
+
+/* ---- shapes ---- */
+
+struct softmax_option { /* what besides x goes into the logits */
+    float scale, inv_temp;
+    int bias; /* 1 as x, 2 [cols], 3 as x with row stride 0 */
+    int row_scale;
+    int sink; /* 1 [rows], 2 [1] */
+};
+
+static const struct softmax_option options[13] = {
+    {1, 1, 0, 0, 0},       {1, 0.5f, 0, 0, 0}, {0.125f, 1, 0, 0, 0}, {1, 1, 1, 0, 0}, {2.5f, 1, 2, 0, 0},
+    {1, 1, 0, 1, 0},       {1, 1, 0, 0, 1},    {1, 1, 0, 0, 2},      {1, 0, 0, 0, 0}, {-1.7f, 0.737f, 3, 1, 0},
+    {1, 2, 1, 0, 1},       {1, 1, 0, 0, 0},    {1, 1, 0, 2, 0},
+};
+
+static const int64_t small_cols[23] = {0,  1,  2,  3,  4,  5,   7,   8,   9,   15,   16,  17,
+                                       31, 33, 63, 65, 127, 128, 129, 257, 1000, 1025, 4097};
+static const int64_t large_cols[16] = {255,  256,  511,  512,  513,  1023,  1024,  2047,
+                                       2049, 4095, 4096, 8191, 8193, 16384, 16385, 65537};
+
+/* Layout 0 [rows,cols]; 1 with padded rows; 2 [a,b,cols]; 3 that with padded rows; lead and pitch in elements. */
+static void set_x_like(struct conform_case *c, uint32_t i, uint32_t dtype, uint32_t layout, int64_t rows, int64_t cols,
+                       uint64_t hash)
+{
+    int64_t a = rows % 2 == 0 && rows > 0 ? 2 : 1, flat[2] = {rows, cols}, deep[3] = {a, rows / a, cols};
+    static const uint64_t leads[8] = {0, 1, 3, 16, 0, 5, 7, 64};
+    conform_slot_set(c, i, dtype, layout >= 2 ? 3 : 2, layout >= 2 ? deep : flat);
+    if (layout & 1)
+        conform_slot_pitch(&c->slot[i], cols + 1 + (int64_t)(hash >> 8 & 7));
+    conform_slot_room(&c->slot[i], leads[hash & 7] * TENON_DTYPE_SIZE(dtype), (hash >> 4 & 3) * 8);
+}
+
+static void set_sides(struct conform_case *c, const struct softmax_option *o, uint32_t masking, int64_t rows, int64_t cols,
+                      uint32_t layout, uint64_t hash)
+{
+    struct tenon_softmax_params *p = params_of(c);
+    p->scale = o->scale;
+    p->inv_temp = o->inv_temp;
+    if (o->bias == 2)
+        conform_slot_set(c, TENON_SOFTMAX_BIAS, TENON_F32, 1, &cols);
+    else if (o->bias)
+        set_x_like(c, TENON_SOFTMAX_BIAS, TENON_F32, layout, rows, cols, hash >> 12);
+    if (o->bias == 3) {
+        conform_slot_pitch(&c->slot[TENON_SOFTMAX_BIAS], 0);
+        conform_slot_room(&c->slot[TENON_SOFTMAX_BIAS], 4, 0);
+    }
+    if (masking == 1 && hash >> 20 & 1)
+        conform_slot_set(c, TENON_SOFTMAX_MASK, TENON_U8, 1, &cols);
+    else if (masking == 1)
+        set_x_like(c, TENON_SOFTMAX_MASK, TENON_U8, layout ^ 1, rows, cols, hash >> 16);
+    if (masking == 2)
+        conform_slot_set(c, TENON_SOFTMAX_VALID_LEN, TENON_I32, 1, &rows);
+    if (o->row_scale)
+        conform_slot_set(c, TENON_SOFTMAX_ROW_SCALE, TENON_F32, 1, &rows);
+    c->own[4] = o->row_scale == 2;
+    if (o->sink)
+        conform_slot_set(c, TENON_SOFTMAX_SINK, TENON_F32, 1, o->sink == 1 ? &rows : &(int64_t){1});
+}
+
+static void set_outputs(struct conform_case *c, uint32_t dtype, uint32_t layout, int64_t rows, int64_t cols, uint64_t hash)
+{
+    uint32_t x = c->slot[TENON_SOFTMAX_X].tensor.dtype;
+    int any = 0;
+    for (uint32_t i = TENON_SOFTMAX_MAX; i <= TENON_SOFTMAX_ENERGY; i++)
+        if (hash >> (i + 16) & 1) {
+            conform_slot_set(c, i, i == TENON_SOFTMAX_ARGMAX ? TENON_I32 : TENON_F32, 1, &rows);
+            conform_slot_room(&c->slot[i], (hash >> i & 3) * 4, 8);
+            any = 1;
+        }
+    if (any && hash % 8 == 0)
+        return; /* statistics alone */
+    set_x_like(c, TENON_SOFTMAX_Y, dtype, layout, rows, cols, hash >> 3);
+    if (x == dtype && hash % 8 == 1) {
+        c->slot[TENON_SOFTMAX_Y] = c->slot[TENON_SOFTMAX_X];
+        c->slot[TENON_SOFTMAX_Y].same_as = TENON_SOFTMAX_X;
+        c->slot[TENON_SOFTMAX_Y].is_output = 1;
+    }
+}
+
+struct softmax_special {
+    int64_t rows, cols;
+    uint32_t algo, fill, dtype;
+};
+#define SPIKES(algo) {129, 17000, algo, FILL_SPIKE, TENON_F32}, {33, 16385, algo, FILL_SPIKE, TENON_F32}
+static const struct softmax_special quick_specials[] = {
+    {1, 4, 0, FILL_GOLDEN, TENON_F32},
+    SPIKES(0), SPIKES(1), SPIKES(2), SPIKES(3), SPIKES(4), SPIKES(5),
+    {3, 4095, 0, FILL_WIDE, TENON_F32}, {3, 4096, 0, FILL_WIDE, TENON_F32}, {3, 4097, 0, FILL_WIDE, TENON_F16},
+    {2, 16385, 0, FILL_RISING, TENON_F32}, {1, 65537, 0, FILL_RISING, TENON_F32}, {1, 200000, 4, FILL_RISING, TENON_F32},
+    {1, 65537, 3, FILL_WIDE, TENON_F32}, {1, 65537, 0, FILL_EXACT, TENON_F32}, {1000, 4, 0, FILL_NORMAL, TENON_F32},
+    {700, 17, 4, FILL_TIES, TENON_F16}, {70000, 1, 0, FILL_NORMAL, TENON_F32},
+};
+static const struct softmax_special full_specials[] = {
+    {1, 16777216, 0, FILL_NORMAL, TENON_F32}, {1, 16777216, 4, FILL_EXACT, TENON_F32},
+    {1, 16777216, 3, FILL_WIDE, TENON_F32},   {70000, 33, 0, FILL_WIDE, TENON_F16},
+};
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static void name_case(struct conform_case *c)
+{
+    static const char *const algos[] = {"auto", "recompute", "reload", "two_pass_ext", "online", "fixed_max"};
+    static const char *const fills[] = {"exact", "normal", "wide", "deep", "offset", "spike",
+                                        "special", "infinite", "ties", "rising", "constant", "golden"};
+    const struct tenon_softmax_params *p = params_of(c);
+    char *end = c->name + sizeof(c->name), *at = c->name;
+    const struct tenon_tensor *y = &c->slot[TENON_SOFTMAX_Y].tensor;
+    at += snprintf(at, (size_t)(end - at), "%s>%s %lldx%lld %s%s %s", tenon_dtype_name(c->slot[TENON_SOFTMAX_X].tensor.dtype),
+                   y->dtype ? tenon_dtype_name(y->dtype) : "stats", (long long)rows_of(c), (long long)cols_of(c),
+                   p->kind ? "log_exp " : "", algos[p->algo], fills[c->own[0]]);
+    for (uint32_t i = TENON_SOFTMAX_BIAS; i <= TENON_SOFTMAX_SINK; i++)
+        if (c->slot[i].tensor.dtype)
+            at += snprintf(at, (size_t)(end - at), " +%s", tenon_op_contract_by_number(c->op->op)->tensors[i].name);
+    snprintf(at, (size_t)(end - at), "%s", c->slot[TENON_SOFTMAX_Y].same_as >= 0 ? " in place" : "");
+}
+
+static void make_special(struct conform_case *c, const struct softmax_special *s)
+{
+    uint64_t hash = conform_key(c, 100);
+    params_of(c)->algo = s->algo;
+    c->own[0] = s->fill;
+    c->mode = s->fill == FILL_EXACT ? CONFORM_EXACT : s->fill == FILL_SPIKE || s->fill == FILL_RISING ? CONFORM_ADVERSARIAL : CONFORM_RANDOM;
+    set_x_like(c, TENON_SOFTMAX_X, s->dtype, 0, s->rows, s->cols, 0);
+    set_outputs(c, s->dtype, 0, s->rows, s->cols, hash | 2);
+}
+
+/* Coprime moduli: every pair of values of two tables meets within their product of cases. */
+static void make_general(struct conform_case *c)
+{
+    static const uint32_t algos[7] = {0, 1, 2, 3, 4, 5, 0};
+    static const uint32_t types[5][2] = {{TENON_F32, TENON_F32}, {TENON_F16, TENON_F16}, {TENON_BF16, TENON_BF16},
+                                         {TENON_F16, TENON_F32}, {TENON_BF16, TENON_F32}};
+    static const float offsets[6] = {1e3f, 1e6f, -1e6f, 3e38f, 5e4f, -3e38f};
+    struct tenon_softmax_params *p = params_of(c);
+    uint64_t n = c->number, hash = conform_key(c, 100);
+    const struct softmax_option *o = &options[n % 13];
+    const uint32_t *type = types[n % 5], layout = n % 4, masking = n % 3;
+    int64_t cols = n < QUICK_CASES || hash >> 60 ? small_cols[n % 23] : large_cols[hash >> 40 & 15];
+    int64_t rows = hash % 64 == 7 ? 0 : 1 + (int64_t)((hash >> 24) % 13);
+    if (rows * cols > 20000)
+        rows = 1 + 20000 / cols;
+    p->algo = algos[n % 7];
+    p->kind = hash >> 50 & 1;
+    p->empty_row = (uint32_t)(hash >> 52) % 3;
+    c->own[0] = n % 11;
+    c->own[1] = (hash >> 54) % PATTERN_COUNT;
+    c->own[2] = conform_float_bits(offsets[(hash >> 57) % 6]);
+    c->own[3] = c->own[0] != FILL_NORMAL;
+    c->mode = c->own[0] == FILL_EXACT ? CONFORM_EXACT : c->own[0] <= FILL_DEEP ? CONFORM_RANDOM : CONFORM_ADVERSARIAL;
+    if (p->algo == TENON_SOFTMAX_TWO_PASS_EXT && n % 13 != 6 && n % 13 != 7)
+        o = &options[0];
+    if (c->own[0] == FILL_EXACT)
+        o = &options[0];
+    if (p->algo == TENON_SOFTMAX_FIXED_MAX && c->own[0] != FILL_EXACT) {
+        p->phi = (const float[]){0, 5, -3, 100}[hash >> 33 & 3];
+        p->win = hash >> 35 & 1 ? 60.0f : 10.0f;
+    }
+    set_x_like(c, TENON_SOFTMAX_X, type[0], layout, rows, cols, hash);
+    set_sides(c, o, masking, rows, cols, layout, hash);
+    set_outputs(c, type[1], hash >> 37 & 1 ? layout : layout ^ 1, rows, cols, conform_random(hash, 1));
+}
+
+static void softmax_make(struct conform_case *c)
+{
+    uint64_t n = c->number;
+    if (n < COUNT(quick_specials))
+        make_special(c, &quick_specials[n]);
+    else if (n >= QUICK_CASES && n - QUICK_CASES < COUNT(full_specials))
+        make_special(c, &full_specials[n - QUICK_CASES]);
+    else
+        make_general(c);
+    name_case(c);
+}
+
+/* ---- benchmarks ---- */
+
+/* One read and one write of each element; 20 operations: subtract, an exp of 17, add, scale. */
+#define BENCH(rows, cols, size)                                                                                        \
+    {#rows "x" #cols, TENON_F32, size, {rows, cols, 0}, 8.0 * rows * cols, 20.0 * rows * cols}
+static const struct conform_bench benches[] = {
+    BENCH(4096, 1024, CONFORM_QUICK),
+    BENCH(512, 32768, CONFORM_QUICK),
+    BENCH(1, 16777216, CONFORM_QUICK),
+};
+
+static void bench_make(const struct conform_bench *bench, struct conform_case *c)
+{
+    c->own[0] = FILL_NORMAL;
+    conform_slot_set(c, TENON_SOFTMAX_X, bench->dtype, 2, bench->dim);
+    conform_slot_set(c, TENON_SOFTMAX_Y, bench->dtype, 2, bench->dim);
+    name_case(c);
+}
+
+const struct conform_op tenon__conform_softmax = {
+    .op = TENON_OPNUM_softmax,
+    .cases = {QUICK_CASES, FULL_CASES, SOAK_CASES},
+    .make = softmax_make,
+    .fill = softmax_fill,
+    .expect = tenon__conform_softmax_expect,
+    .check = tenon__conform_softmax_check,
+    .mpfr = tenon__conform_softmax_mpfr,
+    .n_bench = COUNT(benches),
+    .bench = benches,
+    .bench_make = bench_make,
+};
