@@ -174,8 +174,9 @@ static int32_t check_number(const struct tenon_attr_spec *attr, double value, st
 {
     if (value >= attr->min && value <= attr->max)
         return TENON_OK;
-    return tenon_why_set(why, TENON_E_ARG, "%s = %.9g: must be within [%.9g, %.9g]", attr->name, value, attr->min,
-                         attr->max);
+    int digits = attr->type == TENON_ATTR_F32 ? 9 : 20; /* integers in full */
+    return tenon_why_set(why, TENON_E_ARG, "%s = %.*g: must be within [%.*g, %.*g]", attr->name, digits, value, digits,
+                         attr->min, digits, attr->max);
 }
 
 static int32_t check_attr(const struct tenon_attr_spec *attr, const unsigned char *params, struct tenon_why *why)

@@ -11,4 +11,9 @@
 #include <tenon/ops.def>
 #undef TENON_OP
 
+/* The layout of a params struct, frozen at the release of its operator, as the ABI structs are in tests/abi/layout.c. */
+#define TENON_PARAMS_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), "size of struct " #type)
+#define TENON_PARAMS_AT(type, member, offset) \
+    _Static_assert(offsetof(struct type, member) == (offset), #type "." #member)
+
 #endif

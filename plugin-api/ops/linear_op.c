@@ -25,6 +25,14 @@ static const struct tenon_tensor_spec tensors[] = {
 #define ACT_NAME(NAME, name, text) name,
 static const char *const acts[] = {TENON_ACT_LIST(ACT_NAME) NULL};
 
+TENON_PARAMS_SIZE(tenon_linear_params, 24);
+TENON_PARAMS_AT(tenon_linear_params, struct_size, 0);
+TENON_PARAMS_AT(tenon_linear_params, act, 4);
+TENON_PARAMS_AT(tenon_linear_params, trans_x, 8);
+TENON_PARAMS_AT(tenon_linear_params, trans_w, 12);
+TENON_PARAMS_AT(tenon_linear_params, alpha, 16);
+TENON_PARAMS_AT(tenon_linear_params, threshold, 20);
+
 #define AT(field) #field, .offset = offsetof(struct tenon_linear_params, field)
 static const struct tenon_attr_spec attrs[] = {
     {.name = AT(act), .type = TENON_ATTR_ENUM, .max = TENON_ACT_COUNT - 1, .names = acts, .text = "activation"},

@@ -34,6 +34,16 @@ static const char *const algos[] = {"auto", "three_pass_recompute", "three_pass_
                                     "fixed_max", NULL};
 static const char *const empty_rows[] = {"zero", "nan", "uniform", NULL};
 
+TENON_PARAMS_SIZE(tenon_softmax_params, 32);
+TENON_PARAMS_AT(tenon_softmax_params, struct_size, 0);
+TENON_PARAMS_AT(tenon_softmax_params, kind, 4);
+TENON_PARAMS_AT(tenon_softmax_params, algo, 8);
+TENON_PARAMS_AT(tenon_softmax_params, empty_row, 12);
+TENON_PARAMS_AT(tenon_softmax_params, scale, 16);
+TENON_PARAMS_AT(tenon_softmax_params, inv_temp, 20);
+TENON_PARAMS_AT(tenon_softmax_params, phi, 24);
+TENON_PARAMS_AT(tenon_softmax_params, win, 28);
+
 #define AT(field) #field, .offset = offsetof(struct tenon_softmax_params, field)
 static const struct tenon_attr_spec attrs[] = {
     {.name = AT(kind), .type = TENON_ATTR_ENUM, .max = TENON_SOFTMAX_LOG_EXP, .names = kinds,
