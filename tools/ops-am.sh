@@ -26,6 +26,7 @@ files_of OP_HEADER_FILES 'plugin-api/tenon/ops/@.h'
 files_of OP_CONTRACTS 'plugin-api/ops/@_op*.c'
 files_of OP_CPU 'backends/cpu/ops/@_cpu*.c'
 files_of OP_GPU 'shaders/@_gpu*.c'
+files_of OP_CONTRACT_TESTS 'tests/abi/ops/@_contract*.c'
 files_of OP_REFERENCES 'tests/conform/ops/@_ref*.c' 'tests/conform/ops/@_suite*.c'
 # A kernel belongs to no operator alone (several recipes may launch it), so all of them are listed.
 printf 'GPU_KERNELS ='

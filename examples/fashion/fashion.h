@@ -6,6 +6,8 @@
 #define FASHION_H
 
 #include <stdint.h>
+#include <tenon/ops/linear.h>
+#include <tenon/ops/softmax.h>
 #include <tenon/tenon.h>
 
 enum {

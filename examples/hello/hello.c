@@ -3,6 +3,7 @@
  *
  * The smallest host program: softmax of four numbers on whatever device TENON_DEVICE names. */
 #include <stdio.h>
+#include <tenon/ops/softmax.h>
 #include <tenon/tenon.h>
 
 int main(void)

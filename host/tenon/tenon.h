@@ -3,6 +3,8 @@
  *
  * libtenon: what a host application uses.
  *
+ *     #include <tenon/ops/softmax.h> (one header an operator, tenon/ops/<op>.h)
+ *     #include <tenon/tenon.h>
  *     float x[4] = {1, 2, -1, 0.5f}, y[4];
  *     struct tenon_context *ctx;
  *     if (tenon_context_open(NULL, &ctx)) { fprintf(stderr, "%s\n", tenon_error()); return 1; }
@@ -21,8 +23,6 @@
 
 #include <tenon/backend.h>
 #include <tenon/ops.h>
-#include <tenon/ops/linear.h>
-#include <tenon/ops/softmax.h>
 
 #ifdef __cplusplus
 extern "C" {
