@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * Fills the panels of product.h from tensors of any type, widened to f32 exactly; i8 is multiplied by its scale (rounded once, as
+ * everywhere in this backend, so that the packed product and the one in place agree bit for bit).
+ *
+ * Nothing is read outside the elements asked for. The type is a constant where these are called, so that the loops have none
+ * of the choices. */
+#ifndef TENON_PACK_H
+#define TENON_PACK_H
+
+#include <tenon/tensor.h>
+
+#include "lib/product.h"
+#include "lib/transpose.h"
+
+struct pack_source {
+    const void *data;
+    int64_t row_stride; /* of pack_columns: from k to k + 1 */
+    const float *scale; /* i8 alone, else NULL: weight (n, k) has scale[n * scale_stride + k / group] */
+    int64_t scale_stride, group;
+};
+
+SIMD_FN vf pack_load(const uint32_t dtype, const void *p, int64_t i)
+{
+    if (dtype == TENON_F16)
+        return vf_load_f16((const uint16_t *)p + i);
+    if (dtype == TENON_BF16)
+        return vf_load_bf16((const uint16_t *)p + i);
+    if (dtype == TENON_I8)
+        return vf_load_i8((const int8_t *)p + i);
+    return vf_load((const float *)p + i);
+}
+
+/* n may be anything: below 0 is 0, above VF is VF. */
+SIMD_FN vf pack_load_n(const uint32_t dtype, const void *p, int64_t i, int64_t n)
+{
+    if (n <= 0)
+        return vf_zero();
+    if (n >= VF)
+        return pack_load(dtype, p, i);
+    if (dtype == TENON_F16)
+        return vf_load_f16_n((const uint16_t *)p + i, (int)n);
+    if (dtype == TENON_BF16)
+        return vf_load_bf16_n((const uint16_t *)p + i, (int)n);
+    if (dtype == TENON_I8)
+        return vf_load_i8_n((const int8_t *)p + i, (int)n);
+    return vf_load_n((const float *)p + i, (int)n);
+}
+
+/* One element of f32, f16, bf16. */
+SIMD_FN float pack_one(uint32_t dtype, const void *p, int64_t i)
+{
+    if (dtype == TENON_F16)
+        return simd_from_f16(((const uint16_t *)p)[i]);
+    if (dtype == TENON_BF16)
+        return simd_from_bf16(((const uint16_t *)p)[i]);
+    return ((const float *)p)[i];
+}
+
+/* f32, f16, bf16, rounded to nearest even; n likewise. */
+SIMD_FN void pack_store_n(const uint32_t dtype, void *p, int64_t i, vf v, int64_t n)
+{
+    const int count = n < 0 ? 0 : n < VF ? (int)n : VF;
+    if (dtype == TENON_F16)
+        vf_store_f16_n((uint16_t *)p + i, v, count);
+    else if (dtype == TENON_BF16)
+        vf_store_bf16_n((uint16_t *)p + i, v, count);
+    else
+        vf_store_n((float *)p + i, v, count);
+}
+
+/* The fill stays 0 even when the scale is Inf. */
+SIMD_FN vf pack_scale(vf v, vf scale, int64_t n)
+{
+    const vf scaled = vf_mul(v, scale);
+    return n >= VF ? scaled : vf_select(vm_first(n > 0 ? (int)n : 0), scaled, vf_zero());
+}
+
+/* 16 values of k (n of them there) of VF rows (`rows` of them there), into the 16 lanes of a panel at `to`. */
+SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *row, int64_t rows, const float *scale,
+                         int64_t k, int64_t n, float *to, int64_t stride)
+{
+    for (int q = 0; q < PRODUCT_LANES; q += VF) {
+        vf square[VF];
+        if (rows >= VF && n >= PRODUCT_LANES) {
+            PRODUCT_UNROLL
+            for (int i = 0; i < VF; i++)
+                square[i] = pack_load(dtype, data, row[i] + k + q);
+        } else {
+            for (int i = 0; i < VF; i++)
+                square[i] = i < rows ? pack_load_n(dtype, data, row[i] + k + q, n - q) : vf_zero();
+        }
+        if (dtype == TENON_I8)
+            for (int i = 0; i < VF; i++)
+                square[i] = pack_scale(square[i], vf_set1(scale[i]), n - q);
+        transpose(square);
+        PRODUCT_UNROLL
+        for (int i = 0; i < VF; i++)
+            vf_store(to + (q + i) * stride, square[i]);
+    }
+}
+
+/* Rows along K: row[i] is the element where row i < rows <= width of the panel starts. `first` is the row number of row[0], for
+ * the scales. k from k0 to k0 + kc. Order matters when width is no multiple of VF: what a store writes too much is overwritten by
+ * the next step of j. */
+SIMD_FN void pack_rows(const uint32_t dtype, const struct pack_source *s, int64_t first, const int64_t *row, int64_t rows,
+                       int64_t width, int64_t k0, int64_t kc, float *panel)
+{
+    const int64_t len = product_len(kc), stride = product_stride(len, width);
+    const int64_t step = width % VF == 0 ? 4 : 1; /* a line of 16-bit or i8 is used up while it is in L1 */
+    float scale[VF] = {0};
+    for (int64_t j0 = 0; j0 < len; j0 += step)
+        for (int64_t c = 0; c < width; c += VF) {
+            int64_t group = -1;
+            for (int64_t j = j0; j < j0 + step && j < len; j++) {
+                const int64_t k = k0 + j * PRODUCT_LANES;
+                if (dtype == TENON_I8 && k / s->group != group) {
+                    group = k / s->group;
+                    for (int64_t i = 0; i < VF && c + i < rows; i++)
+                        scale[i] = s->scale[(first + c + i) * s->scale_stride + group];
+                }
+                pack_square(dtype, s->data, row + c, rows - c, scale, k, kc - j * PRODUCT_LANES, panel + j * width + c,
+                            stride);
+            }
+        }
+}
+
+/* Rows along the panel (the transposed operands): element (i, k) at k * row_stride + first + i. */
+SIMD_FN void pack_columns(const uint32_t dtype, const struct pack_source *s, int64_t first, int64_t rows, int64_t width,
+                          int64_t k0, int64_t kc, float *panel)
+{
+    const int64_t len = product_len(kc), stride = product_stride(len, width);
+    float scale[PRODUCT_NR + VF] = {0};
+    int64_t group = -1;
+    for (int64_t j = 0; j < len * PRODUCT_LANES; j++) {
+        const int64_t k = k0 + j;
+        float *to = panel + j % PRODUCT_LANES * stride + j / PRODUCT_LANES * width;
+        if (dtype == TENON_I8 && j < kc && k / s->group != group) {
+            group = k / s->group;
+            for (int64_t i = 0; i < rows; i++)
+                scale[i] = s->scale[(first + i) * s->scale_stride + group];
+        }
+        for (int64_t c = 0; c < width; c += VF) {
+            vf v = pack_load_n(dtype, s->data, k * s->row_stride + first + c, j < kc ? rows - c : 0);
+            if (dtype == TENON_I8 && j < kc)
+                v = vf_mul(v, vf_load(scale + c));
+            vf_store(to + c, v);
+        }
+    }
+}
+
+#endif

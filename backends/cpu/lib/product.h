@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * The product tile: what every operator that is made of matrix products is built from (linear, attention, experts).
+ *
+ * The order of a sum over K. One order serves both ends, a matrix times one vector (vector lanes along K, the weights read in
+ * place) and a matrix times a matrix (vector lanes along N, both sides packed), so that a row has the same bits in both:
+ *   K is cut into blocks of PRODUCT_BLOCK. In a block, lane l of PRODUCT_LANES sums k = l, l+16, l+32, ... ascending with
+ *   vf_madd, starting from +0; a block whose length is no multiple of 16 is filled with 0 * 0. Then the lanes are added one by
+ *   one, ascending, block after block: ((s0 + s1) + s2) + ... + s15 + (s0 of block 1) + ...
+ * It depends on K alone. The GEMV (dot.h) has the 16 lanes side by side in registers; the tile runs through them one after the
+ * other, because the packed panels hold k in this order:
+ *
+ *   panel of width W, depth kc:  element (i, k), i < W, at  [(k % 16) * stride + (k / 16) * W + i],
+ *   len = ceil(kc / 16), stride = product_stride(len, W).
+ *
+ * The padding of a lane makes strides that are not powers of two (16 streams written at once would fall into one cache set) and
+ * takes what a full vector store writes beyond a width that is no multiple of VF.
+ *
+ * Who needs no such order (both sides always packed) packs one lane: lanes = 1, len = kc.
+ *
+ *   A: panels of mr <= PRODUCT_MR rows; B: panels of PRODUCT_NR columns, or nv vectors of columns (nv <= PRODUCT_NV).
+ *   pack.h fills them. product_split() cuts M into panels of nearly equal height: every height has its own kernel, so no row
+ *   is computed that is not there.
+ *   product_tile(): C[mr][nv * VF] = or += A B. C is mostly a small buffer that stays in L1, from which the caller emits the
+ *   rows (bias, activation, conversion); A and B stream from L2. */
+#ifndef TENON_PRODUCT_H
+#define TENON_PRODUCT_H
+
+#include "simd/simd.h"
+
+#define PRODUCT_LANES 16
+#define PRODUCT_BLOCK 4096
+#define PRODUCT_PAD 16 /* floats a lane; at least VF, keeps the alignment of a vector */
+
+/* MR x NV accumulators, NV vectors of B and one broadcast of A fit the registers; as square as that allows. */
+#if SIMD_REGS >= 32 && VF >= 16
+#define PRODUCT_MR 14
+#define PRODUCT_NV 2
+#elif SIMD_REGS >= 32
+#define PRODUCT_MR 6
+#define PRODUCT_NV 4
+#elif VF >= 8
+#define PRODUCT_MR 6
+#define PRODUCT_NV 2
+#else
+#define PRODUCT_MR 4 /* without FMA a product needs a register of its own */
+#define PRODUCT_NV 2
+#endif
+#define PRODUCT_NR (PRODUCT_NV * VF)
+
+#if defined(__clang__)
+#define PRODUCT_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PRODUCT_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Elements of a lane for depth kc, floats from lane to lane, floats of a whole panel. */
+SIMD_FN int64_t product_len(int64_t kc)
+{
+    return (kc + PRODUCT_LANES - 1) / PRODUCT_LANES;
+}
+
+SIMD_FN int64_t product_stride(int64_t len, int64_t width)
+{
+    return len * width + PRODUCT_PAD;
+}
+
+SIMD_FN int64_t product_panel(int64_t kc, int64_t width)
+{
+    return PRODUCT_LANES * product_stride(product_len(kc), width);
+}
+
+/* m rows in the fewest panels: first row of panel i of product_panels(m); the next panel's first row ends it. */
+SIMD_FN int64_t product_panels(int64_t m)
+{
+    return (m + PRODUCT_MR - 1) / PRODUCT_MR;
+}
+
+SIMD_FN int64_t product_split(int64_t m, int64_t i)
+{
+    const int64_t panels = product_panels(m), height = m / panels, rest = m % panels;
+    return i * height + (i < rest ? i : rest);
+}
+
+struct product_tile {
+    const float *a, *b; /* panels */
+    int64_t a_stride, b_stride; /* floats from lane to lane */
+    int64_t lanes, len;
+    float *c;
+    int64_t c_stride;
+    int accumulate; /* 0: the first lane is stored into C; 1: added to it */
+};
+
+SIMD_FN void product_tile_body(const struct product_tile *t, const int mr, const int nv)
+{
+    for (int64_t l = 0; l < t->lanes; l++) {
+        const float *a = t->a + l * t->a_stride, *b = t->b + l * t->b_stride;
+        vf acc[PRODUCT_MR][PRODUCT_NV];
+        PRODUCT_UNROLL
+        for (int i = 0; i < mr; i++)
+            PRODUCT_UNROLL
+            for (int v = 0; v < nv; v++)
+                acc[i][v] = vf_zero();
+        for (int64_t j = 0; j < t->len; j++, a += mr, b += PRODUCT_NR) {
+            vf column[PRODUCT_NV];
+            PRODUCT_UNROLL
+            for (int v = 0; v < nv; v++)
+                column[v] = vf_load(b + v * VF);
+            PRODUCT_UNROLL
+            for (int i = 0; i < mr; i++) {
+                const vf row = vf_set1(a[i]);
+                PRODUCT_UNROLL
+                for (int v = 0; v < nv; v++)
+                    acc[i][v] = vf_madd(row, column[v], acc[i][v]);
+            }
+        }
+        const int add = l > 0 || t->accumulate;
+        PRODUCT_UNROLL
+        for (int i = 0; i < mr; i++)
+            PRODUCT_UNROLL
+            for (int v = 0; v < nv; v++) {
+                float *c = t->c + i * t->c_stride + v * VF;
+                vf_store(c, add ? vf_add(vf_load(c), acc[i][v]) : acc[i][v]);
+            }
+    }
+}
+
+/* A kernel for each height and each number of vectors. */
+#define PRODUCT_TILE_(mr, nv)                                                  \
+    __attribute__((unused)) static void product_tile_##mr##x##nv(const struct product_tile *t) \
+    {                                                                          \
+        product_tile_body(t, mr, nv);                                          \
+    }
+#if PRODUCT_MR == 14
+#define PRODUCT_HEIGHTS_(X, nv)                                                \
+    X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv) X(7, nv) X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv) X(13, nv) \
+        X(14, nv)
+#elif PRODUCT_MR == 6
+#define PRODUCT_HEIGHTS_(X, nv) X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv)
+#else
+#define PRODUCT_HEIGHTS_(X, nv) X(1, nv) X(2, nv) X(3, nv) X(4, nv)
+#endif
+PRODUCT_HEIGHTS_(PRODUCT_TILE_, 1)
+PRODUCT_HEIGHTS_(PRODUCT_TILE_, 2)
+#if PRODUCT_NV == 4
+PRODUCT_HEIGHTS_(PRODUCT_TILE_, 3)
+PRODUCT_HEIGHTS_(PRODUCT_TILE_, 4)
+#endif
+
+/* 1 <= mr <= PRODUCT_MR, 1 <= nv <= PRODUCT_NV. */
+SIMD_FN void product_tile(const struct product_tile *t, int mr, int nv)
+{
+#define PRODUCT_ENTRY_(mr, nv) product_tile_##mr##x##nv,
+    static void (*const kernels[PRODUCT_NV][PRODUCT_MR])(const struct product_tile *) = {
+        {PRODUCT_HEIGHTS_(PRODUCT_ENTRY_, 1)},
+        {PRODUCT_HEIGHTS_(PRODUCT_ENTRY_, 2)},
+#if PRODUCT_NV == 4
+        {PRODUCT_HEIGHTS_(PRODUCT_ENTRY_, 3)},
+        {PRODUCT_HEIGHTS_(PRODUCT_ENTRY_, 4)},
+#endif
+    };
+#undef PRODUCT_ENTRY_
+    kernels[nv - 1][mr - 1](t);
+}
+#undef PRODUCT_TILE_
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * linear with few rows of x: w [N, K] is read in place, once. */
+#ifndef TENON_LINEAR_CPU_DOT_H
+#define TENON_LINEAR_CPU_DOT_H
+
+#include "ops/linear_cpu.h"
+
+#define LINEAR_DOT_ROWS DOT_M /* the most rows of x for this path */
+#define LINEAR_DOT_GROUPS 4   /* groups of rows of w that are one piece of work */
+
+/* x as f32 rows of `depth` elements, filled with zeros. */
+static void linear_dot_x(const struct linear_run *run, float *to)
+{
+    const struct linear_state *s = run->state;
+    const struct tenon_tensor *t = &run->plan->tensor[TENON_LINEAR_X];
+    const void *x = run->ptr[TENON_LINEAR_X];
+    const struct tenon_linear_params *p = (const void *)run->plan->params;
+    for (int64_t m = 0; m < s->m; m++) {
+        float *row = to + m * s->depth;
+        if (p->trans_x) {
+            for (int64_t k = 0; k < s->depth; k++)
+                row[k] = k < s->k ? pack_one(t->dtype, x, k * s->x_row + m) : 0.0f;
+            continue;
+        }
+        const int64_t from = linear_row(t, s->x_row, m);
+        for (int64_t k = 0; k < s->depth; k += VF)
+            vf_store(row + k, pack_load_n(t->dtype, x, from + k, s->k - k));
+    }
+}
+
+/* Whether x can be used where it is: f32, one stride, no fill needed. */
+static int linear_dot_in_place(const struct cpu_plan *plan, const struct linear_state *s)
+{
+    const struct tenon_linear_params *p = (const void *)plan->params;
+    return plan->tensor[TENON_LINEAR_X].dtype == TENON_F32 && !p->trans_x && s->depth == s->k &&
+           (s->m == 1 || s->x_row != LINEAR_FOLDED);
+}
+
+/* Rows of w from n on (the last valid one repeated) and, for the prefetch, the same rows of what comes next. */
+static struct dot_block linear_dot_block(const struct linear_state *s, const struct pack_source *w, int64_t n, int64_t n_next,
+                                         int64_t k0, int64_t k0_next)
+{
+    struct dot_block b = {.k0 = k0, .kc = s->k - k0 < PRODUCT_BLOCK ? s->k - k0 : PRODUCT_BLOCK};
+    for (int r = 0; r < DOT_ROWS; r++) {
+        const int64_t row = n + r < s->n ? n + r : s->n - 1, next = n_next + r < s->n ? n_next + r : s->n - 1;
+        b.row[r] = row * s->w_row + k0;
+        b.next[r] = next * s->w_row + k0_next;
+        b.scale[r] = w->scale ? w->scale + row * s->scale_stride : NULL;
+    }
+    return b;
+}
+
+/* One group of rows of w, from n on: all of K, block after block. */
+SIMD_FN void linear_dot_group(const uint32_t dtype, const struct linear_run *run, const struct pack_source *w, const float *x,
+                              int64_t x_stride, int64_t n)
+{
+    const struct linear_state *s = run->state;
+    const int64_t rows = s->n - n < DOT_GROUP ? s->n - n : DOT_GROUP;
+    float lanes[LINEAR_DOT_ROWS][DOT_GROUP * PRODUCT_LANES] __attribute__((aligned(64)));
+    float sum[LINEAR_DOT_ROWS][DOT_GROUP] __attribute__((aligned(64)));
+    memset(lanes, 0, sizeof lanes);
+    for (int64_t k0 = 0; k0 < s->k; k0 += PRODUCT_BLOCK) {
+        for (int64_t r = 0; r < rows; r += DOT_ROWS) {
+            const int last = r + DOT_ROWS >= rows, end = last && k0 + PRODUCT_BLOCK >= s->k;
+            const int64_t n_next = end ? n + DOT_GROUP : last ? n : n + r + DOT_ROWS;
+            const struct dot_block b = linear_dot_block(s, w, n + r, n_next, k0, end ? 0 : last ? k0 + PRODUCT_BLOCK : k0);
+            float *to = lanes[0] + r * PRODUCT_LANES;
+            switch (s->m) {
+            case 1:
+                dot_tile(dtype, 1, w, &b, x + k0, x_stride, to, DOT_GROUP * PRODUCT_LANES);
+                break;
+#if DOT_M > 1
+            case 2:
+                dot_tile(dtype, 2, w, &b, x + k0, x_stride, to, DOT_GROUP * PRODUCT_LANES);
+                break;
+            case 3:
+                dot_tile(dtype, 3, w, &b, x + k0, x_stride, to, DOT_GROUP * PRODUCT_LANES);
+                break;
+            default:
+                dot_tile(dtype, 4, w, &b, x + k0, x_stride, to, DOT_GROUP * PRODUCT_LANES);
+#endif
+            }
+        }
+        for (int64_t m = 0; m < s->m; m++)
+            dot_fold(lanes[m], sum[m], k0 > 0);
+    }
+    for (int64_t m = 0; m < s->m; m++)
+        linear_emit(run, m, n, rows, sum[m]);
+}
+
+static void linear_dot_piece(void *context, uint32_t piece)
+{
+    const struct linear_run *run = context;
+    const struct linear_state *s = run->state;
+    const struct pack_source w = linear_weights(run);
+    const int copied = !linear_dot_in_place(run->plan, s);
+    const float *x = copied ? (const float *)(const void *)run->workspace : run->ptr[TENON_LINEAR_X];
+    const int64_t x_stride = copied ? s->depth : s->m > 1 ? s->x_row : 0;
+    const int64_t n0 = (int64_t)piece * LINEAR_DOT_GROUPS * DOT_GROUP, n1 = n0 + LINEAR_DOT_GROUPS * DOT_GROUP;
+    for (int64_t n = n0; n < n1 && n < s->n; n += DOT_GROUP)
+        LINEAR_BY_TYPE(run->plan->tensor[TENON_LINEAR_W].dtype, linear_dot_group, run, &w, x, x_stride, n);
+}
+
+static void linear_dot_plan(struct cpu_plan *plan, struct linear_state *s)
+{
+    if (!linear_dot_in_place(plan, s))
+        plan->workspace = (uint64_t)(s->m * s->depth) * sizeof(float);
+}
+
+static void linear_dot_run(struct linear_run *run)
+{
+    const struct linear_state *s = run->state;
+    const struct tenon_host *host = run->plan->env->host;
+    const int64_t step = LINEAR_DOT_GROUPS * DOT_GROUP;
+    const uint32_t pieces = (uint32_t)((s->n + step - 1) / step);
+    if (!linear_dot_in_place(run->plan, s))
+        linear_dot_x(run, (float *)(void *)run->workspace);
+    if (s->workers > 1)
+        host->parallel(host, pieces, linear_dot_piece, run);
+    else
+        for (uint32_t i = 0; i < pieces; i++)
+            linear_dot_piece(run, i);
+}
+
+#endif

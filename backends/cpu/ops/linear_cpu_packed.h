@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * linear as a packed product. For as many rows of x as the workspace takes at a time: (1) all threads pack them; (2) each worker
+ * takes some columns of w after the other, packs them for itself (they stay in its L2) and multiplies them with all rows. So
+ * w is read and packed once for these rows, nothing but x's panels is shared, and there are two parallel regions. */
+#ifndef TENON_LINEAR_CPU_PACKED_H
+#define TENON_LINEAR_CPU_PACKED_H
+
+#include "ops/linear_cpu.h"
+
+#define LINEAR_X_BYTES (32u << 20) /* the most that packed x may take, but for one row */
+#define LINEAR_SLICE_ROWS 192      /* w is packed again for every slice of x: not worth it for fewer rows */
+
+static int64_t linear_depth(const struct linear_state *s, int64_t k0)
+{
+    return s->k - k0 < PRODUCT_BLOCK ? s->k - k0 : PRODUCT_BLOCK;
+}
+
+/* Floats from the panel of one block of K to that of the next, and of a panel over all of K. */
+static int64_t linear_block(const struct linear_state *s, int64_t width)
+{
+    return (product_panel(linear_depth(s, 0), width) + PRODUCT_PAD - 1) / PRODUCT_PAD * PRODUCT_PAD;
+}
+
+static int64_t linear_blocks(const struct linear_state *s)
+{
+    return (s->k + PRODUCT_BLOCK - 1) / PRODUCT_BLOCK;
+}
+
+static float *linear_x_panel(const struct linear_run *run, int64_t panel, int64_t block)
+{
+    const struct linear_state *s = run->state;
+    return (float *)(void *)run->workspace + (panel * linear_blocks(s) + block) * linear_block(s, s->height);
+}
+
+/* One panel of x, all of K. */
+static void linear_pack_x(void *context, uint32_t panel)
+{
+    const struct linear_run *run = context;
+    const struct linear_state *s = run->state;
+    const struct tenon_tensor *t = &run->plan->tensor[TENON_LINEAR_X];
+    const struct tenon_linear_params *p = (const void *)run->plan->params;
+    const struct pack_source x = {.data = run->ptr[TENON_LINEAR_X], .row_stride = s->x_row};
+    const int64_t first = run->m0 + product_split(run->m1 - run->m0, panel);
+    const int64_t rows = run->m0 + product_split(run->m1 - run->m0, (int64_t)panel + 1) - first;
+    int64_t row[PRODUCT_MR + VF] = {0};
+    for (int64_t i = 0; i < rows && !p->trans_x; i++)
+        row[i] = linear_row(t, s->x_row, first + i);
+    for (int64_t block = 0; block < linear_blocks(s); block++) {
+        const int64_t k0 = block * PRODUCT_BLOCK, kc = linear_depth(s, k0);
+        float *to = linear_x_panel(run, panel, block);
+        if (p->trans_x)
+            LINEAR_BY_TYPE(t->dtype, pack_columns, &x, first, rows, rows, k0, kc, to);
+        else
+            LINEAR_BY_TYPE(t->dtype, pack_rows, &x, first, row, rows, rows, k0, kc, to);
+    }
+}
+
+/* Panels [panel, panel + panels) of w for one block of K. */
+static void linear_pack_w(const struct linear_run *run, int64_t panel, int64_t panels, int64_t k0, float *to)
+{
+    const struct linear_state *s = run->state;
+    const uint32_t dtype = run->plan->tensor[TENON_LINEAR_W].dtype;
+    const struct tenon_linear_params *p = (const void *)run->plan->params;
+    const struct pack_source w = linear_weights(run);
+    for (int64_t i = 0; i < panels; i++, to += linear_block(s, PRODUCT_NR)) {
+        const int64_t n = (panel + i) * PRODUCT_NR, rows = s->n - n < PRODUCT_NR ? s->n - n : PRODUCT_NR;
+        int64_t row[PRODUCT_NR];
+        for (int64_t r = 0; r < PRODUCT_NR; r++)
+            row[r] = (n + r) * s->w_row;
+        if (p->trans_w)
+            LINEAR_BY_TYPE(dtype, pack_columns, &w, n, rows, PRODUCT_NR, k0, linear_depth(s, k0), to);
+        else
+            LINEAR_BY_TYPE(dtype, pack_rows, &w, n, row, rows, PRODUCT_NR, k0, linear_depth(s, k0), to);
+    }
+}
+
+/* What a worker has at hand: panels of w, panels of x. */
+struct linear_piece {
+    int64_t w_panel, w_panels, x_panel, x_end;
+    const float *b;
+    float *c; /* sums of all tiles of the piece, when K has more than one block */
+};
+
+/* All tiles of a piece for one block of K; the last block emits them. */
+static void linear_tiles(const struct linear_run *run, const struct linear_piece *p, int64_t block)
+{
+    const struct linear_state *s = run->state;
+    const int64_t kc = linear_depth(s, block * PRODUCT_BLOCK), len = product_len(kc), m = run->m1 - run->m0;
+    const int64_t blocks = linear_blocks(s);
+    float local[PRODUCT_MR * PRODUCT_NR] __attribute__((aligned(64)));
+    float *c = p->c;
+    for (int64_t i = p->x_panel; i < p->x_end; i++) {
+        const int64_t first = product_split(m, i), rows = product_split(m, i + 1) - first;
+        for (int64_t j = 0; j < p->w_panels; j++, c += PRODUCT_MR * PRODUCT_NR) {
+            const int64_t n = (p->w_panel + j) * PRODUCT_NR, columns = s->n - n < PRODUCT_NR ? s->n - n : PRODUCT_NR;
+            float *sum = blocks > 1 ? c : local;
+            const struct product_tile tile = {
+                .a = linear_x_panel(run, i, block), .a_stride = product_stride(len, rows),
+                .b = p->b + j * linear_block(s, PRODUCT_NR), .b_stride = product_stride(len, PRODUCT_NR),
+                .lanes = PRODUCT_LANES, .len = len, .c = sum, .c_stride = PRODUCT_NR, .accumulate = block > 0};
+            product_tile(&tile, (int)rows, (int)((columns + VF - 1) / VF));
+            for (int64_t r = 0; r < rows && block == blocks - 1; r++)
+                linear_emit(run, run->m0 + first + r, n, columns, sum + r * PRODUCT_NR);
+        }
+    }
+}
+
+static void linear_worker(void *context, uint32_t worker)
+{
+    struct linear_run *run = context;
+    const struct linear_state *s = run->state;
+    const int64_t panels = (s->n + PRODUCT_NR - 1) / PRODUCT_NR, x_panels = product_panels(run->m1 - run->m0);
+    const int64_t slices = s->slices < x_panels ? s->slices : x_panels;
+    const int64_t pieces = (panels + s->columns - 1) / s->columns * slices;
+    float *b = (float *)(void *)(run->workspace + s->x_bytes + worker * s->worker_bytes);
+    for (;;) {
+        const int64_t i = (int64_t)atomic_fetch_add_explicit(&run->next, 1, memory_order_relaxed);
+        if (i >= pieces)
+            return;
+        struct linear_piece p = {.w_panel = i / slices * s->columns, .b = b,
+                                 .c = b + s->columns * linear_block(s, PRODUCT_NR),
+                                 .x_panel = x_panels * (i % slices) / slices,
+                                 .x_end = x_panels * (i % slices + 1) / slices};
+        p.w_panels = panels - p.w_panel < s->columns ? panels - p.w_panel : s->columns;
+        for (int64_t block = 0; block < linear_blocks(s); block++) {
+            linear_pack_w(run, p.w_panel, p.w_panels, block * PRODUCT_BLOCK, b);
+            linear_tiles(run, &p, block);
+        }
+    }
+}
+
+static void linear_packed_plan(struct cpu_plan *plan, struct linear_state *s)
+{
+    const int64_t panel = linear_block(s, PRODUCT_NR) * (int64_t)sizeof(float);
+    const int64_t panels = (s->n + PRODUCT_NR - 1) / PRODUCT_NR, blocks = linear_blocks(s);
+    const int64_t row = (s->depth + 2 * PRODUCT_LANES * PRODUCT_PAD) * (int64_t)sizeof(float);
+    /* rows a time, in equal parts */
+    const int64_t most = LINEAR_X_BYTES / row < 1 ? 1 : LINEAR_X_BYTES / row;
+    s->rows = s->m <= most ? s->m : most < PRODUCT_MR ? most : most / PRODUCT_MR * PRODUCT_MR;
+    const int64_t x_panels = product_panels(s->rows);
+    s->height = (s->rows + x_panels - 1) / x_panels;
+    s->x_bytes = (uint64_t)(x_panels * blocks * linear_block(s, s->height)) * sizeof(float);
+    /* columns a time: half of L2, and enough pieces for all workers to end together */
+    const int64_t l2 = plan->env->l2 ? (int64_t)plan->env->l2 : 1 << 20, pieces = 4 * (int64_t)s->workers;
+    s->columns = l2 / 2 / panel < panels / pieces ? l2 / 2 / panel : panels / pieces;
+    s->columns = s->columns < 1 ? 1 : s->columns;
+    const int64_t found = (panels + s->columns - 1) / s->columns;
+    s->slices = 1;
+    while (found * s->slices < pieces && s->rows / (s->slices + 1) >= LINEAR_SLICE_ROWS)
+        s->slices++;
+    const int64_t slice_panels = (x_panels + s->slices - 1) / s->slices;
+    const int64_t sums = blocks > 1 ? slice_panels * s->columns * PRODUCT_MR * PRODUCT_NR * (int64_t)sizeof(float) : 0;
+    s->worker_bytes = (uint64_t)(s->columns * panel + sums + 63) / 64 * 64;
+    plan->workspace = s->x_bytes + s->workers * s->worker_bytes;
+}
+
+static void linear_packed_run(struct linear_run *run)
+{
+    const struct linear_state *s = run->state;
+    const struct tenon_host *host = run->plan->env->host;
+    for (run->m0 = 0; run->m0 < s->m; run->m0 = run->m1) {
+        run->m1 = run->m0 + s->rows < s->m ? run->m0 + s->rows : s->m;
+        const uint32_t panels = (uint32_t)product_panels(run->m1 - run->m0);
+        atomic_init(&run->next, 0);
+        if (s->workers > 1 && (run->m1 - run->m0) * s->k > 32768)
+            host->parallel(host, panels, linear_pack_x, run);
+        else
+            for (uint32_t i = 0; i < panels; i++)
+                linear_pack_x(run, i);
+        if (s->workers > 1)
+            host->parallel(host, s->workers, linear_worker, run);
+        else
+            linear_worker(run, 0);
+    }
+}
+
+#endif
