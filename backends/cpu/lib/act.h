@@ -47,11 +47,11 @@ SIMD_FN vf act_exp(vf x, vf *n)
     return p;
 }
 
-/* v 2^n for integral n <= 0: two steps, so that a v above 1 may meet a 2^n that is no normal number. */
-SIMD_FN vf act_scale(vf v, vf n)
+/* v m 2^n for integral n <= 0, m about 1: in steps, so that a large v may meet a 2^n that is no normal number. */
+SIMD_FN vf act_scale(vf v, vf m, vf n)
 {
     const vf half = vf_rint(vf_mul(n, vf_set1(0.5f)));
-    return vf_mul(vf_mul(v, vf_pow2(half)), vf_pow2(vf_sub(n, half)));
+    return vf_mul(vf_mul(vf_mul(v, vf_pow2(half)), m), vf_pow2(vf_sub(n, half)));
 }
 
 SIMD_FN vf act_at_minus_inf(vf x, vf y, float limit)
@@ -68,7 +68,7 @@ SIMD_FN vf act_sigmoid(vf v, vf z, vf low)
     const vf down = vf_select(vf_lt(z, vf_zero()), low, vf_neg(low));
     e = vf_madd(e, down, e); /* e^(-|z + low|) */
     const vf quotient = vf_div(v, vf_add(one, vf_mul(e, vf_pow2(n))));
-    return vf_select(vf_lt(z, vf_zero()), act_scale(vf_mul(quotient, e), n), quotient);
+    return vf_select(vf_lt(z, vf_zero()), act_scale(quotient, e, n), quotient);
 }
 
 /* v Phi(x), the normal distribution. A NaN must be in v. */
@@ -82,7 +82,7 @@ SIMD_FN vf act_phi(vf v, vf x)
     e = vf_madd(e, vf_mul(low, vf_set1(-0.5f)), e);
     const vf q = vf_mul(vf_mul(e, t), act_tail(t)); /* 2^n q = Phi(-a) */
     const vf right = vf_mul(v, vf_sub(vf_set1(1.0f), vf_mul(q, vf_pow2(n))));
-    return vf_select(vf_lt(x, vf_zero()), act_scale(vf_mul(v, q), n), right);
+    return vf_select(vf_lt(x, vf_zero()), act_scale(v, q, n), right);
 }
 
 SIMD_FN vf act_silu(vf x)
@@ -116,8 +116,8 @@ SIMD_FN vf act_golu(vf x)
 {
     vf n;
     const vf inner = act_exp(vf_max(vf_min(vf_neg(x), vf_set1(6.5f)), vf_set1(-126.0f)), &n);
-    vf outer = act_exp(vf_neg(vf_mul(inner, vf_pow2(n))), &n);
-    return act_at_minus_inf(x, act_scale(vf_mul(x, outer), n), 0.0f);
+    const vf outer = act_exp(vf_neg(vf_mul(inner, vf_pow2(n))), &n);
+    return act_at_minus_inf(x, act_scale(x, outer, n), 0.0f);
 }
 
 /* x (g (1 + 2 alpha) - alpha) */
