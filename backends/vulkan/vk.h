@@ -106,6 +106,7 @@ struct tenon_buffer {
     VkDeviceMemory memory;
     uint64_t size;
     VkDeviceAddress address;
+    uint64_t place; /* where overlap is looked for: two imports of the same memory may have different addresses */
     char *pointer; /* for as long as the buffer lives, or NULL: map goes through `staging` */
     struct tenon_buffer *staging;
     uint64_t map_offset, map_size;
@@ -147,7 +148,8 @@ struct tenon_plan {
     struct tenon_device *device;
     const struct tenon_op_contract *contract;
     void *params;
-    uint32_t n_tensors;
+    uint32_t n_tensors; /* the contract's; a descriptor may have had more or fewer: */
+    uint32_t n_args;
     struct tenon_tensor *tensor;
     uint64_t *bytes; /* of each tensor */
     uint64_t workspace;

@@ -135,6 +135,7 @@ static int32_t create(struct tenon_device *device, uint64_t size, enum memory_us
     VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
                                          .buffer = buffer->buffer};
     buffer->address = tenon__vk.GetBufferDeviceAddress(device->device, &address);
+    buffer->place = host_ptr ? (uintptr_t)host_ptr : buffer->address | UINT64_C(1) << 63;
     *out = buffer;
     return TENON_OK;
 

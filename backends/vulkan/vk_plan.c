@@ -63,6 +63,7 @@ static int32_t keep_contract(struct tenon_plan *plan, const struct tenon_op_desc
     for (uint32_t i = 0; i < n; i++)
         plan->bytes[i] = plan->tensor[i].dtype ? tenon_tensor_bytes(&plan->tensor[i]) : 0;
     plan->n_tensors = n;
+    plan->n_args = desc->n_tensors;
     return TENON_OK;
 }
 
@@ -143,24 +144,18 @@ static int32_t check_bind(const struct tenon_plan *plan, const char *name, const
 int32_t tenon__vk_plan_check_run(const struct tenon_plan *plan, const struct tenon_cmd *cmd)
 {
     uint64_t range[TENON_MAX_TENSORS][2] = {{0, 0}};
-    if (cmd->n_args > plan->n_tensors)
-        return tenon__vk_fail(TENON_E_INVALID, "%s: %u arguments, it has %u tensors", plan->contract->name, cmd->n_args,
-                              plan->n_tensors);
+    if (cmd->n_args != plan->n_args)
+        return tenon__vk_fail(TENON_E_INVALID, "%s: %u arguments, the plan has %u tensors", plan->contract->name,
+                              cmd->n_args, plan->n_args);
     for (uint32_t i = 0; i < plan->n_tensors; i++) {
-        const struct tenon_bind none = {NULL, 0};
-        const struct tenon_bind *bind = i < cmd->n_args ? &cmd->args[i] : &none;
+        if (!plan->tensor[i].dtype) /* then it may lie beyond n_args, too */
+            continue;
+        const struct tenon_bind *bind = &cmd->args[i];
         const char *name = plan->contract->tensors[i].name;
-        if (!plan->tensor[i].dtype) {
-            if (bind->buffer)
-                return tenon__vk_fail(TENON_E_INVALID, "%s: the plan was made without this tensor", name);
-            continue;
-        }
-        if (!bind->buffer && plan->bytes[i] == 0)
-            continue;
         int32_t status = check_bind(plan, name, bind, plan->bytes[i], TENON_E_INVALID);
         if (status)
             return status;
-        range[i][0] = bind->buffer->address + bind->offset;
+        range[i][0] = bind->buffer->place + bind->offset;
         range[i][1] = range[i][0] + plan->bytes[i];
     }
     struct tenon_why why;
@@ -171,10 +166,10 @@ int32_t tenon__vk_plan_check_run(const struct tenon_plan *plan, const struct ten
     status = check_bind(plan, "workspace", &cmd->workspace, plan->workspace, TENON_E_WORKSPACE);
     if (status)
         return status;
-    uint64_t begin = cmd->workspace.buffer->address + cmd->workspace.offset;
+    uint64_t begin = cmd->workspace.buffer->place + cmd->workspace.offset;
     for (uint32_t i = 0; i < plan->n_tensors; i++)
         if (range[i][0] < begin + plan->workspace && begin < range[i][1])
-            return tenon__vk_fail(TENON_E_ALIAS, "the workspace overlaps %s", plan->contract->tensors[i].name);
+            return tenon__vk_fail(TENON_E_WORKSPACE, "the workspace overlaps %s", plan->contract->tensors[i].name);
     return TENON_OK;
 }
 

@@ -120,11 +120,10 @@ static int32_t check_copy(const struct tenon_queue *queue, const struct tenon_cm
         status = check_range(queue, "COPY: source", &cmd->args[1], cmd->size);
     if (status)
         return status;
-    /* By address: two buffers may have imported the same memory. */
-    uint64_t to = cmd->args[0].buffer->address + cmd->args[0].offset;
-    uint64_t from = cmd->args[1].buffer->address + cmd->args[1].offset;
+    uint64_t to = cmd->args[0].buffer->place + cmd->args[0].offset;
+    uint64_t from = cmd->args[1].buffer->place + cmd->args[1].offset;
     if (to < from + cmd->size && from < to + cmd->size)
-        return tenon__vk_fail(TENON_E_ALIAS, "COPY: source and target overlap");
+        return tenon__vk_fail(TENON_E_INVALID, "COPY: source and target overlap");
     return TENON_OK;
 }
 
@@ -349,8 +348,8 @@ int32_t tenon__vk_enqueue(struct tenon_queue *queue, const struct tenon_cmd *con
     int32_t status = tenon__vk_alive(queue->device);
     if (status)
         return status;
-    if (n && !cmds)
-        return tenon__vk_fail(TENON_E_INVALID, "%u commands, but cmds is NULL", n);
+    if (!n || !cmds)
+        return tenon__vk_fail(TENON_E_INVALID, "a batch of %u commands: must be at least 1", cmds ? n : 0);
     for (uint32_t i = 0; i < n; i++) {
         status = check_cmd(queue, cmds[i]);
         if (status)

@@ -344,9 +344,9 @@ static int32_t run(struct scene *s)
     const struct tenon_cmd back = {
         .struct_size = sizeof back, .kind = TENON_CMD_COPY, .n_args = 2, .args = back_args, .size = BYTES};
     const struct tenon_cmd *const second[2] = {&wait, &back};
-    status = s->backend->enqueue(s->other, second, 2, &other_seq);
+    status = s->backend->enqueue(s->other, second, 1, &other_seq);
     if (!status)
-        status = s->backend->enqueue(s->other, second, 0, &other_seq);
+        status = s->backend->enqueue(s->other, second, 2, &other_seq);
     if (!status && (seq != 1 || other_seq != 2))
         status = wrong("numbers");
     if (!status)
