@@ -31,9 +31,9 @@ static VkBool32 VKAPI_PTR validation_message(VkDebugUtilsMessageSeverityFlagBits
     return VK_FALSE;
 }
 
-static int validation_wanted(void)
+static int wanted(const char *key)
 {
-    const char *value = tenon__vk_host->config(tenon__vk_host, "validation");
+    const char *value = tenon__vk_host->config(tenon__vk_host, key);
     return value && strcmp(value, "1") == 0;
 }
 
@@ -64,7 +64,7 @@ static VkResult create_instance(void)
         .pEngineName = "tenon",
         .apiVersion = VK_API_VERSION_1_2,
     };
-    int validation = validation_wanted();
+    int validation = wanted("validation");
     VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
         .pNext = validation ? &features : NULL,
@@ -132,10 +132,9 @@ static void choose_memory(struct vk_adapter *adapter, VkPhysicalDeviceType type)
         adapter->memory_download = adapter->memory_upload;
     /* A discrete card may show its memory to the host, but reading it through PCI is slower than any copy. "staging" forces
      * the other path for tests. */
-    const char *staging = tenon__vk_host->config(tenon__vk_host, "staging");
     int32_t shared = memory_type(memory, local | visible, cached);
     if (shared >= 0 && (type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU) &&
-        !(staging && strcmp(staging, "1") == 0)) {
+        !wanted("staging")) {
         adapter->unified = 1;
         adapter->memory_device = shared;
     } else {
@@ -215,9 +214,12 @@ static void fill_limits(struct vk_adapter *adapter, const struct answers *a)
     adapter->max_buffer = a->p11.maxMemoryAllocationSize;
     if (a->maintenance4.maxBufferSize && a->maintenance4.maxBufferSize < adapter->max_buffer)
         adapter->max_buffer = a->maintenance4.maxBufferSize;
-    uint64_t heap = adapter->memory.memoryHeaps[adapter->memory.memoryTypes[adapter->memory_device].heapIndex].size;
-    if (heap < adapter->max_buffer)
-        adapter->max_buffer = heap;
+    if (adapter->memory_device >= 0) {
+        uint32_t heap = adapter->memory.memoryTypes[adapter->memory_device].heapIndex;
+        adapter->info.mem_total = adapter->memory.memoryHeaps[heap].size;
+        if (adapter->info.mem_total < adapter->max_buffer)
+            adapter->max_buffer = adapter->info.mem_total;
+    }
     adapter->max_buffer &= ~(uint64_t)(VK_BIND_ALIGN - 1);
     adapter->max_allocations = limits->maxMemoryAllocationCount;
 
@@ -252,7 +254,6 @@ static void fill_info(struct vk_adapter *adapter, const struct answers *a)
     info->type = tenon_type(properties->deviceType);
     info->caps = TENON_CAP_XQUEUE | (adapter->unified ? TENON_CAP_UNIFIED : 0) |
                  (adapter->import ? TENON_CAP_IMPORT : 0) | (adapter->limits.software ? TENON_CAP_SOFTWARE : 0);
-    info->mem_total = adapter->memory.memoryHeaps[adapter->memory.memoryTypes[adapter->memory_device].heapIndex].size;
     info->max_buffer = adapter->max_buffer;
     info->bind_align = VK_BIND_ALIGN;
     info->import_align = adapter->import ? (uint32_t)align : 0;
@@ -301,7 +302,7 @@ static const char *fill_adapter(struct vk_adapter *adapter, const struct answers
         return "no queue family for compute";
     tenon__vk.GetPhysicalDeviceMemoryProperties(adapter->physical, &adapter->memory);
     choose_memory(adapter, a->properties.properties.deviceType);
-    if (adapter->memory_upload < 0)
+    if (adapter->memory_upload < 0 && !wanted("compile_only"))
         return "no memory that host and device share coherently";
     fill_limits(adapter, a);
     fill_info(adapter, a);
@@ -404,7 +405,7 @@ static int32_t discover(void)
     int32_t status = TENON_OK;
     if (function) {
         tenon__vk_log(TENON_LOG_INFO, "vulkan: no device: the loader has no %s", function);
-    } else if (validation_wanted() &&
+    } else if (wanted("validation") &&
                (result = tenon__vk.CreateDebugUtilsMessengerEXT(instance, &messenger_info, NULL, &messenger)) < 0) {
         status = tenon__vk_failed(NULL, result, "vkCreateDebugUtilsMessengerEXT");
     } else {

@@ -147,18 +147,11 @@ static int32_t report(struct tenon_device *device, void (*line)(void *, const ch
         return TENON_E_NOMEM;
     const struct gpu_kernel *kernel;
     pthread_mutex_lock(&device->pipeline_lock);
-    for (uint32_t k = 0; !status && (kernel = gpu_kernel_at(k)); k++) {
-        uint32_t seen = 0;
+    for (uint32_t k = 0; !status && (kernel = gpu_kernel_at(k)); k++)
         for (uint32_t b = 0; !status && b < VK_PIPELINE_BUCKETS; b++)
             for (struct vk_pipeline *node = device->bucket[b]; !status && node; node = node->next)
-                if (node->kernel == kernel) {
+                if (node->kernel == kernel)
                     status = report_pipeline(device, node, text, line, user);
-                    seen++;
-                }
-        const struct vk_pipeline plain = {.kernel = kernel};
-        if (!status && !seen)
-            status = report_pipeline(device, &plain, text, line, user);
-    }
     pthread_mutex_unlock(&device->pipeline_lock);
     tenon__vk_free(text);
     return status;

@@ -15,8 +15,8 @@ extern "C" {
 
 struct tenon_kernels {
     uint32_t struct_size;
-    /* [device] Calls `line` with one JSON object, without newline, for each kernel as the device's plans have specialised it
-     * so far (a kernel that no plan used yet: with its default constants):
+    /* [device] Calls `line` with one JSON object, without newline, for each kernel that a plan of this device has used so far,
+     * once for each set of specialisation constants:
      *     {"kernel":"softmax_row","specs":[256,1],"executable":"...","subgroup":64,"statistics":{"VGPRs":24,...}}
      * Members are strings, numbers and arrays; "statistics" has the driver's own names and may be empty. `line` must not
      * call the backend. */
