@@ -11,9 +11,10 @@
 /* ---- the host ---- */
 
 int scene_validation;
-long scene_live_memory, scene_alloc_count, scene_alloc_fail_at;
+atomic_long scene_live_memory, scene_alloc_count;
+long scene_alloc_fail_at;
 int scene_log_errors;
-char scene_error[512];
+_Thread_local char scene_error[512];
 
 static void host_log(const struct tenon_host *host, int32_t level, const char *message)
 {

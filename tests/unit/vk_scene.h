@@ -12,11 +12,11 @@
 
 extern const struct tenon_host scene_host;
 extern int scene_validation;         /* config "validation" */
-extern long scene_live_memory;       /* allocations not freed */
-extern long scene_alloc_count;       /* allocations so far */
+extern atomic_long scene_live_memory;       /* allocations not freed */
+extern atomic_long scene_alloc_count;       /* allocations so far */
 extern long scene_alloc_fail_at;     /* this allocation fails, counted from 1; 0: none */
 extern int scene_log_errors;         /* lines logged as errors */
-extern char scene_error[512];        /* the last fail() */
+extern _Thread_local char scene_error[512]; /* the last fail() */
 
 /* ---- the driver ---- */
 
