@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * What the softmax kernels share: the logit pipeline, the order of values, the state of a row and how it ends.
+ * Needs these specialisation constants: */
+#ifndef TN_LIB_SOFTMAX_H
+#define TN_LIB_SOFTMAX_H
+
+TN_SPEC(1, KIND)       /* 0 EXP, 1 LOG_EXP */
+TN_SPEC(2, ALGO)       /* TENON_SOFTMAX_*, never AUTO */
+TN_SPEC(3, EMPTY_ROW)  /* TENON_SOFTMAX_EMPTY_* */
+TN_SPEC(4, DT_X)
+TN_SPEC(5, DT_Y)       /* DT_NONE: no y */
+TN_SPEC(6, HAS_BIAS)
+TN_SPEC(7, HAS_MASK)
+TN_SPEC(8, HAS_VALID)
+TN_SPEC(9, HAS_ROW_SCALE)
+TN_SPEC(10, SINK)      /* 0 none, 1 one a row, 2 one for all */
+TN_SPEC(11, HAS_SCALE) /* v = fma(x, scale, bias), else x */
+TN_SPEC(12, HAS_T)     /* T may differ from 1 */
+TN_SPEC(13, STATS)     /* set of SM_STATS_*; 0: no statistics */
+
+#include "num.h"
+#include "reduce.h"
+
+#define SM_RECOMPUTE 1u
+#define SM_RELOAD 2u
+#define SM_EXT 3u
+#define SM_ONLINE 4u
+#define SM_FIXED 5u
+
+#define SM_STATS_ANY 1u
+#define SM_STATS_ARGMAX 2u
+#define SM_STATS_MARGIN 4u
+#define SM_STATS_ENTROPY 8u
+
+#define SM_BLOCK 32u          /* sequential f32 additions before a flush to a pair */
+#define SM_EXT_LIMIT 0x49800000u /* bits of 2^20 */
+
+/* Signed integers in the order of the values: NaN < -Inf < finite < +Inf, -0 == +0. */
+#define SM_KEY_NONE (-2147483647 - 1)
+#define SM_KEY_NAN (-2147483647)
+#define SM_KEY_NEG_INF (-2139095041)
+#define SM_KEY_INF 2139095040
+#define SM_KEY_BAD 2147483647 /* in a maximum: a NaN was seen */
+
+TN_FN int sm_key(uint bits)
+{
+    int b = tn_as_int(bits);
+    int key = b ^ ((b >> 31) & 0x7fffffff);
+    key = bits == 0x80000000u ? 0 : key;
+    return (bits & 0x7fffffffu) > TN_INF_BITS ? SM_KEY_NAN : key;
+}
+
+/* NaN reads as 0 and so do the infinities: where one of them is the maximum, no difference with it is ever used. */
+TN_FN float sm_key_value(int key)
+{
+    int b = key ^ ((key >> 31) & 0x7fffffff);
+    return key <= SM_KEY_NEG_INF || key >= SM_KEY_INF ? 0.0f : tn_float(tn_as_uint(b));
+}
+
+/* v_j as bits. */
+TN_FN uint sm_logit(TN_BUF x, uint xi, TN_BUF bias, uint bi, float scale)
+{
+    uint bits = tn_load_bits(x, DT_X, xi);
+    if (HAS_SCALE != 0u) {
+        float b = 0.0f;
+        if (HAS_BIAS != 0u)
+            b = tn_float(TN_W(bias, bi));
+        bits = tn_bits(tn_fma_exact(tn_float(bits), scale, b));
+    }
+    return bits;
+}
+
+TN_FN bool sm_finite(float f)
+{
+    return (tn_bits(f) & 0x7fffffffu) < TN_INF_BITS;
+}
+
+TN_FN uint sm_plus(uint a, uint b)
+{
+    return a + b;
+}
+
+TN_FN bool sm_present(TN_BUF mask, uint mi)
+{
+    bool present = true;
+    if (HAS_MASK != 0u)
+        present = tn_get8(mask, mi) != 0u;
+    return present;
+}
+
+/* (v - r) * T. Halved so that the difference of two finite values is finite. */
+TN_FN float sm_delta(float v, float r, float t)
+{
+    TN_PRECISE float d = v - r;
+    if (HAS_T != 0u)
+        d = ((v * 0.5f - r * 0.5f) * t) * 2.0f;
+    return d;
+}
+
+/* exp((v - r) * T) with a difference that may be large: its rounding errors are carried along. */
+TN_FN float sm_exp_far(float v, float r, float t)
+{
+    tn_pair d = tn_two_sum(v, -r);
+    if (HAS_T != 0u) {
+        tn_pair p = tn_two_prod(d.hi, t);
+        d = tn_pair_make(p.hi, p.lo + d.lo * t);
+    }
+    float e = tn_exp(d.hi);
+    return e + e * d.lo;
+}
+
+/* The largest value, its smallest index, and the largest of the others. */
+TN_STRUCT(sm_top) { int key; uint index; int second; };
+
+TN_FN sm_top sm_top_empty()
+{
+    sm_top top;
+    top.key = SM_KEY_NONE;
+    top.index = 0xffffffffu;
+    top.second = SM_KEY_NONE;
+    return top;
+}
+
+TN_FN sm_top sm_top_push(sm_top top, int key, uint index)
+{
+    sm_top r = top;
+    bool more = key > top.key;
+    if ((STATS & SM_STATS_MARGIN) != 0u)
+        r.second = more ? top.key : tn_imax(top.second, key);
+    if ((STATS & SM_STATS_ARGMAX) != 0u)
+        r.index = more ? index : top.index;
+    r.key = more ? key : top.key;
+    return r;
+}
+
+/* ---- a whole row ---- */
+
+#define SM_NORMAL 0u
+#define SM_NAN 1u
+#define SM_EMPTY 2u
+
+/* What is known of a row before its values are read. */
+TN_STRUCT(sm_row) {
+    uint n;      /* entries that are not beyond valid_len */
+    float t;     /* T */
+    float sink;
+    uint mode;   /* SM_NAN when T or the sink alone decide */
+};
+
+TN_FN sm_row sm_row_begin(uint row, uint cols, TN_BUF valid_len, TN_BUF row_scale, TN_BUF sink, float inv_temp)
+{
+    sm_row r;
+    r.n = cols;
+    r.t = inv_temp;
+    r.sink = 0.0f;
+    r.mode = SM_NORMAL;
+    if (HAS_VALID != 0u) {
+        uint length = TN_W(valid_len, row);
+        r.n = length > 0x7fffffffu ? 0u : tn_umin(length, cols);
+    }
+    if (HAS_ROW_SCALE != 0u) {
+        uint bits = TN_W(row_scale, row);
+        r.mode = bits >= TN_INF_BITS && bits != 0x80000000u ? SM_NAN : r.mode;
+        r.t = inv_temp * tn_float(bits);
+        bits = tn_bits(r.t) & 0x7fffffffu;
+        r.mode = bits >= TN_INF_BITS ? SM_NAN : r.mode;
+        r.t = r.mode == SM_NAN ? 1.0f : r.t;
+    }
+    if (SINK != 0u) {
+        uint bits = TN_W(sink, SINK == 1u ? row : 0u);
+        r.sink = tn_float(bits);
+        r.mode = bits == TN_INF_BITS || (bits & 0x7fffffffu) > TN_INF_BITS ? SM_NAN : r.mode;
+    }
+    return r;
+}
+
+/* What the sweeps over a row found. */
+TN_STRUCT(sm_sums) {
+    int key;         /* of the maximum; SM_KEY_BAD after a NaN */
+    uint index;
+    int best;        /* of the maximum, whatever else there is */
+    int second;
+    uint present;    /* entries that are not masked; only counted where EMPTY_ROW needs it */
+    tn_pair s;       /* sum of exp((v - ref) * T) */
+    float ref;
+    tn_pair es;      /* the same with ref = maximum, and the sum of exp(d) * d: for the entropy */
+    tn_pair ea;
+    tn_pair a;       /* SM_EXT: sum = a * 2^n */
+    float n;
+};
+
+/* What writing a row needs. */
+TN_STRUCT(sm_end) {
+    uint mode;
+    uint fill;       /* bits of y where mode is not SM_NORMAL and the entry is not masked */
+    float r;         /* R */
+    float inverse;   /* 1/S; 1/a for SM_EXT */
+    float n;         /* exponent of the sum, SM_EXT only */
+    float log_s;     /* ln S */
+    float top;       /* exp((M - R) * T) */
+    tn_pair s;       /* S */
+};
+
+TN_FN sm_end sm_row_end(sm_row row, sm_sums sums)
+{
+    sm_end end;
+    bool empty = sums.key <= SM_KEY_NEG_INF;
+    bool sunk = SINK != 0u && tn_bits(row.sink) != TN_NEG_INF_BITS;
+    float m = sm_key_value(sums.key);
+    end.mode = empty ? SM_EMPTY : SM_NORMAL;
+    end.mode = sums.key >= SM_KEY_INF || row.mode == SM_NAN ? SM_NAN : end.mode;
+    end.r = sunk && (empty || row.sink > m) ? row.sink : m;
+    end.n = sums.n;
+    float sink_term = sunk ? tn_exp(sm_delta(row.sink, end.r, row.t)) : 0.0f;
+    end.top = tn_exp(sm_delta(m, end.r, row.t));
+    if (ALGO == SM_EXT && sums.n > -1.0e9f) {
+        /* the sink is one more term; then S = a * exp(n*ln2 - R), |n*ln2 - R| < 0.4 */
+        tn_pair a = sums.a;
+        if (SINK != 0u) {
+            tn_pair e = tn_exp_ext(sunk ? row.sink : 0.0f);
+            float top_n = sunk ? tn_fmax(end.n, e.lo) : end.n;
+            float shrink = tn_pow2(end.n - top_n);
+            a = tn_pair_make(a.hi * shrink, a.lo * shrink);
+            a = tn_pair_add(a, sunk ? e.hi * tn_pow2(e.lo - top_n) : 0.0f);
+            end.n = top_n;
+        }
+        end.inverse = tn_pair_inverse(a);
+        float factor = tn_exp(-tn_exp_rest(end.r, end.n));
+        end.s = tn_pair_mul_pair(a, tn_pair_make(factor, 0.0f));
+    } else {
+        tn_pair s = sums.s;
+        if (ALGO == SM_FIXED || SINK != 0u) {
+            tn_pair d = tn_two_sum(sums.ref, -end.r);
+            if (HAS_T != 0u) {
+                tn_pair p = tn_two_prod(d.hi, row.t);
+                d = tn_pair_make(p.hi, p.lo + d.lo * row.t);
+            }
+            tn_pair f = tn_exp_pair(d.hi);
+            s = tn_pair_mul_pair(s, f);
+            s = tn_pair_add(s, s.hi * d.lo);
+        }
+        end.s = tn_pair_add(s, sink_term);
+        end.inverse = tn_pair_inverse(end.s);
+    }
+    end.log_s = tn_pair_log(end.s);
+    /* an empty row takes its values from the rule; masked entries are never touched by it */
+    float share = 1.0f / tn_real(tn_umax(sums.present, 1u));
+    uint zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
+    uint fill = zero;
+    if (EMPTY_ROW == 1u)
+        fill = TN_NAN_BITS;
+    if (EMPTY_ROW == 2u)
+        fill = tn_bits(KIND == 1u ? -tn_log(tn_real(tn_umax(sums.present, 1u))) : share);
+    fill = SINK != 0u ? zero : fill;
+    end.fill = end.mode == SM_NAN ? TN_NAN_BITS : fill;
+    return end;
+}
+
+/* y of one entry, from v. */
+TN_FN uint sm_output(sm_end end, float t, uint v, bool present)
+{
+    uint zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
+    bool weighs = present && v != TN_NEG_INF_BITS;
+    float value = tn_float(weighs ? v : tn_bits(end.r));
+    float y;
+    if (KIND == 1u) {
+        y = sm_delta(value, end.r, t) - end.log_s;
+    } else if (ALGO == SM_EXT && end.n > -1.0e9f) {
+        tn_pair e = tn_exp_ext(value);
+        y = (e.hi * end.inverse) * tn_pow2(e.lo - end.n);
+    } else {
+        y = tn_exp(sm_delta(value, end.r, t)) * end.inverse;
+    }
+    uint bits = weighs ? tn_bits(y) : zero;
+    bits = end.mode != SM_NORMAL && present ? end.fill : bits;
+    return bits;
+}
+
+/* The same from what the reload algorithm kept: exp((v - M) * T), or (v - M) * T for LOG_EXP. */
+TN_FN uint sm_reloaded(sm_end end, uint kept, float factor, float offset, bool present)
+{
+    uint zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
+    bool weighs = present && (KIND == 0u || kept != TN_NEG_INF_BITS);
+    float k = tn_float(weighs ? kept : 0u);
+    uint bits = weighs ? tn_bits(KIND == 1u ? k + offset : k * factor) : zero;
+    return end.mode != SM_NORMAL && present ? end.fill : bits;
+}
+
+/* Statistics of a row in scratch: SM_STATE_WORDS words, in the order of the tensors from MAX on. */
+#define SM_STATE_WORDS 8u
+TN_STRUCT(sm_stats) { uint max; uint argmax; uint lse; uint pmax; uint margin; uint entropy; uint energy; };
+
+TN_FN sm_stats sm_row_stats(sm_row row, sm_sums sums, sm_end end)
+{
+    sm_stats stats;
+    bool sunk = SINK != 0u && tn_bits(row.sink) != TN_NEG_INF_BITS;
+    float lse = end.r * row.t + end.log_s;
+    float pmax = end.top * tn_pair_inverse(end.s);
+    float second = 0.0f;
+    if ((STATS & SM_STATS_MARGIN) != 0u) {
+        second = tn_exp(sm_delta(sm_key_value(sums.second), end.r, row.t)) * tn_pair_inverse(end.s);
+        second = sums.second <= SM_KEY_NEG_INF ? 0.0f : second;
+    }
+    float entropy = 0.0f;
+    if ((STATS & SM_STATS_ENTROPY) != 0u)
+        entropy = tn_pair_log(sums.es) - (sums.ea.hi + sums.ea.lo) / sums.es.hi;
+    stats.max = tn_bits(sm_key_value(sums.key));
+    stats.argmax = sums.best <= SM_KEY_NEG_INF && sums.best != SM_KEY_NAN ? 0xffffffffu : sums.index;
+    stats.lse = tn_bits(lse);
+    stats.pmax = tn_bits(pmax);
+    stats.margin = tn_bits(pmax - second);
+    stats.entropy = tn_bits(entropy);
+    if (end.mode == SM_EMPTY) {
+        stats.max = TN_NEG_INF_BITS;
+        stats.lse = sunk ? tn_bits(row.sink * row.t) : TN_NEG_INF_BITS;
+        stats.pmax = 0u;
+        stats.margin = 0u;
+        stats.entropy = 0u;
+    }
+    stats.energy = tn_bits(-tn_float(stats.lse) / row.t);
+    stats.energy = row.t == 0.0f ? TN_NEG_INF_BITS : stats.energy;
+    stats.energy = stats.lse == TN_NEG_INF_BITS ? TN_INF_BITS : stats.energy;
+    if (end.mode == SM_NAN) {
+        stats.max = TN_NAN_BITS;
+        stats.lse = TN_NAN_BITS;
+        stats.pmax = TN_NAN_BITS;
+        stats.margin = TN_NAN_BITS;
+        stats.entropy = TN_NAN_BITS;
+        stats.energy = TN_NAN_BITS;
+    }
+    return stats;
+}
+
+#endif

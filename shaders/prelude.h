@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * The dialect of the kernels, for OpenCL C 1.2 (TN_OPENCL) and GLSL 4.60 for Vulkan 1.2 (TN_GLSL). This is the only file that
+ * knows the two apart; a lint in `make check` keeps it so. A kernel is
+ *
+ *     #include "<name>.args.h"        GPU_KERNEL and GPU_ARGS, see gpu.h
+ *     #include "prelude.h"
+ *     TN_SPEC(1, NAME)                specialisation constant 1; 0 is always the work-group size, LOCAL
+ *     #include "lib/..."              functions of scalars and buffers; they may use the constants
+ *     TN_KERNEL(TN_SHARED(float, sh, LOCAL)) ... TN_END
+ *
+ * Arguments have the names of the list. A buffer is a pointer to 32-bit words (type TN_BUF, element TN_W(b, i)); it may be passed to
+ * functions, shared arrays may not. Structs are declared with TN_STRUCT and returned by value (there are no pointers).
+ * Not in the dialect: return in a kernel, casts (T)x, size_t, 64-bit integers, bool in a struct or buffer, % on signed integers,
+ * float literals in hexadecimal. Unsigned literals end in u.
+ *
+ * FMA: tn_fma(a,b,c) is one rounding where the device has a fast one and a*b+c with two elsewhere (Vulkan does not promise
+ * either). What needs the single rounding calls tn_fma_exact (lib/num.h). Nothing else is ever contracted or
+ * reassociated: OpenCL by pragma, GLSL by TN_PRECISE on the variables where it matters.
+ * Infinities and NaN are made and recognised as bits, never by comparing floats.
+ *
+ * TN_STEP ends the body of a loop whose trip count all invocations of the group share. It means nothing; on compilers that run
+ * a work-group as a loop on a CPU it is a barrier, which splits that loop so that it becomes the vector loop.
+ * TN_RUNTIME(#line) keeps a preprocessor line for the device's own compiler (the rest is expanded at build time).
+ */
+#ifndef TN_PRELUDE_H
+#define TN_PRELUDE_H
+
+#ifdef TN_OPENCL
+
+#pragma OPENCL FP_CONTRACT OFF
+TN_RUNTIME(#ifdef POCL_DEVICE_ADDRESS_BITS)
+TN_RUNTIME(#define TN_STEP barrier(CLK_LOCAL_MEM_FENCE);)
+TN_RUNTIME(#else)
+TN_RUNTIME(#define TN_STEP)
+TN_RUNTIME(#endif)
+TN_RUNTIME(#if defined(FP_FAST_FMAF) || defined(POCL_DEVICE_ADDRESS_BITS))
+TN_RUNTIME(#define TN_FUSED 1)
+TN_RUNTIME(#else)
+TN_RUNTIME(#define TN_FUSED 0)
+TN_RUNTIME(#endif)
+
+#define TN_SPEC(id, name) enum { name = TN_SPEC_##id };
+#define LOCAL TN_SPEC_0
+
+#define TN_FN static inline
+#define TN_STRUCT(name) typedef struct name name; struct name
+#define TN_PRECISE
+#define TN_BUF __global uint *
+#define TN_W(b, i) ((b)[i])
+
+#define TN_BUF_PARAM_(name) , __global uint *name##_mem, ulong name##_offset
+#define TN_U32_PARAM_(name) , uint name
+#define TN_I32_PARAM_(name) , int name
+#define TN_F32_PARAM_(name) , float name
+#define TN_BUF_BODY_(name) \
+    __global uint *name = (__global uint *)((__global uchar *)name##_mem + name##_offset);
+#define TN_NONE_(name)
+#define TN_TAIL_(first, ...) __VA_ARGS__
+#define TN_PARAMS_(...) TN_TAIL_(__VA_ARGS__)
+#define TN_KERNEL(shared_arrays)                                                               \
+    __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void GPU_KERNEL(               \
+        TN_PARAMS_(GPU_ARGS(TN_BUF_PARAM_, TN_U32_PARAM_, TN_I32_PARAM_, TN_F32_PARAM_)))      \
+    {                                                                                          \
+        GPU_ARGS(TN_BUF_BODY_, TN_NONE_, TN_NONE_, TN_NONE_)                                   \
+        shared_arrays
+#define TN_END }
+#define TN_SHARED(type, name, count) __local type name[count];
+
+#define TN_LID ((uint)get_local_id(0))
+#define TN_GROUP_X ((uint)get_group_id(0))
+#define TN_GROUP_Y ((uint)get_group_id(1))
+#define TN_GROUP_Z ((uint)get_group_id(2))
+#define TN_GROUPS_X ((uint)get_num_groups(0))
+#define TN_BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+
+#define tn_fma(a, b, c) (TN_FUSED ? fma((a), (b), (c)) : (a) * (b) + (c))
+#define tn_bits(f) as_uint(f)
+#define tn_float(u) as_float(u)
+#define tn_int(f) convert_int(f)
+#define tn_uint(x) convert_uint(x)
+#define tn_real(x) convert_float(x)
+#define tn_as_int(u) as_int(u)
+#define tn_as_uint(i) as_uint(i)
+#define tn_rint(f) rint(f)
+#define tn_floor(f) floor(f)
+#define tn_fmax(a, b) fmax((a), (b))
+#define tn_fmin(a, b) fmin((a), (b))
+#define tn_select(no, yes, condition) ((condition) ? (yes) : (no))
+
+/* 8 and 16-bit elements. OpenCL stores bytes and shorts directly on every device. */
+#define tn_get8(b, i) ((uint)((__global const uchar *)(b))[i])
+#define tn_get16(b, i) ((uint)((__global const ushort *)(b))[i])
+#define tn_put16(b, i, u) (((__global ushort *)(b))[i] = (ushort)(u))
+
+#else /* TN_GLSL */
+
+#extension GL_EXT_buffer_reference : require
+#extension GL_GOOGLE_include_directive : enable
+
+#ifdef TN_STORAGE16
+#extension GL_EXT_shader_16bit_storage : require
+#extension GL_EXT_shader_8bit_storage : require
+#endif
+#ifdef TN_INF_NAN
+#extension GL_EXT_spirv_intrinsics : require
+spirv_execution_mode(capabilities = [4466], 4461, 32); /* SignedZeroInfNanPreserve for 32 bits */
+#endif
+
+#define TN_STEP
+#define TN_FUSED 0
+
+layout(local_size_x_id = 0) in;
+#define TN_SPEC(id, name) layout(constant_id = id) const uint name = 0u;
+#define LOCAL gl_WorkGroupSize.x
+
+#define TN_FN
+#define TN_STRUCT(name) struct name
+#define TN_PRECISE precise
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer tn_words_ { uint w[]; };
+#define TN_BUF tn_words_
+#define TN_W(b, i) ((b).w[i])
+
+#define TN_BUF_PARAM_(name) tn_words_ name;
+#define TN_U32_PARAM_(name) uint name;
+#define TN_I32_PARAM_(name) int name;
+#define TN_F32_PARAM_(name) float name;
+layout(push_constant, std430) uniform tn_args_ {
+    GPU_ARGS(TN_BUF_PARAM_, TN_U32_PARAM_, TN_I32_PARAM_, TN_F32_PARAM_)
+};
+#define TN_KERNEL(shared_arrays) shared_arrays void main() {
+#define TN_END }
+#define TN_SHARED(type, name, count) shared type name[count];
+
+#define TN_LID gl_LocalInvocationIndex
+#define TN_GROUP_X gl_WorkGroupID.x
+#define TN_GROUP_Y gl_WorkGroupID.y
+#define TN_GROUP_Z gl_WorkGroupID.z
+#define TN_GROUPS_X gl_NumWorkGroups.x
+#define TN_BARRIER barrier()
+
+#define tn_fma(a, b, c) fma((a), (b), (c))
+#define tn_bits(f) floatBitsToUint(f)
+#define tn_float(u) uintBitsToFloat(u)
+#define tn_int(f) int(f)
+#define tn_uint(x) uint(x)
+#define tn_real(x) float(x)
+#define tn_as_int(u) int(u)
+#define tn_as_uint(i) uint(i)
+#define tn_rint(f) roundEven(f)
+#define tn_floor(f) floor(f)
+#define tn_fmax(a, b) max((a), (b))
+#define tn_fmin(a, b) min((a), (b))
+#define tn_select(no, yes, condition) ((condition) ? (yes) : (no))
+
+#ifdef TN_STORAGE16
+layout(buffer_reference, std430, buffer_reference_align = 2) buffer tn_shorts_ { uint16_t w[]; };
+layout(buffer_reference, std430, buffer_reference_align = 1) buffer tn_bytes_ { uint8_t w[]; };
+#define tn_get8(b, i) uint(tn_bytes_(b).w[i])
+#define tn_get16(b, i) uint(tn_shorts_(b).w[i])
+#define tn_put16(b, i, u) (tn_shorts_(b).w[i] = uint16_t(u))
+#else
+#define tn_get8(b, i) (((b).w[(i) >> 2u] >> (8u * ((i) & 3u))) & 0xffu)
+#define tn_get16(b, i) (((b).w[(i) >> 1u] >> (16u * ((i) & 1u))) & 0xffffu)
+/* The neighbour's half of the word may be written by another invocation at the same time. */
+void tn_put16(tn_words_ b, uint i, uint u)
+{
+    uint shift = 16u * (i & 1u);
+    atomicAnd(b.w[i >> 1u], ~(0xffffu << shift));
+    atomicOr(b.w[i >> 1u], u << shift);
+}
+#endif
+
+#endif
+#endif
