@@ -93,7 +93,7 @@ struct gpu_op {
 const struct gpu_op *gpu_op_find(uint32_t op);
 
 /* ---- caches on disk (program binaries, pipeline caches) ----
- * One file a key under the host's config "cache_dir", else $XDG_CACHE_HOME/tenon or ~/.cache/tenon (created 0700). A file that is not
+ * One file a key under the host's config "cache_dir" (made 0700; none: no cache). A file that is not
  * ours alone (owner, mode, symlink, size, checksum, key inside) is ignored and replaced; a read-only or full disk only costs
  * the cache. Written to a temporary name and renamed. */
 /* Returns 1 and host->alloc'ed data, or 0. */

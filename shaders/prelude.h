@@ -27,6 +27,8 @@
 #ifndef TN_PRELUDE_H
 #define TN_PRELUDE_H
 
+#define TN_NO_SHARED /* a kernel without shared arrays */
+
 #ifdef TN_OPENCL
 
 #pragma OPENCL FP_CONTRACT OFF

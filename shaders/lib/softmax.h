@@ -99,18 +99,6 @@ TN_FN float sm_delta(float v, float r, float t)
     return d;
 }
 
-/* exp((v - r) * T) with a difference that may be large: its rounding errors are carried along. */
-TN_FN float sm_exp_far(float v, float r, float t)
-{
-    tn_pair d = tn_two_sum(v, -r);
-    if (HAS_T != 0u) {
-        tn_pair p = tn_two_prod(d.hi, t);
-        d = tn_pair_make(p.hi, p.lo + d.lo * t);
-    }
-    float e = tn_exp(d.hi);
-    return e + e * d.lo;
-}
-
 /* The largest value, its smallest index, and the largest of the others. */
 TN_STRUCT(sm_top) { int key; uint index; int second; };
 
@@ -307,7 +295,7 @@ TN_FN sm_stats sm_row_stats(sm_row row, sm_sums sums, sm_end end)
     if ((STATS & SM_STATS_ENTROPY) != 0u)
         entropy = tn_pair_log(sums.es) - (sums.ea.hi + sums.ea.lo) / sums.es.hi;
     stats.max = tn_bits(sm_key_value(sums.key));
-    stats.argmax = sums.best <= SM_KEY_NEG_INF && sums.best != SM_KEY_NAN ? 0xffffffffu : sums.index;
+    stats.argmax = sums.key <= SM_KEY_NEG_INF ? 0xffffffffu : sums.index;
     stats.lse = tn_bits(lse);
     stats.pmax = tn_bits(pmax);
     stats.margin = tn_bits(pmax - second);

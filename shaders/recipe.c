@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors */
+#include "recipe.h"
+
+uint32_t tenon__gpu_dtype(uint32_t dtype)
+{
+    switch (dtype) {
+    case TENON_F32: return 1;
+    case TENON_F16: return 2;
+    case TENON_BF16: return 3;
+    case TENON_I8: return 4;
+    case TENON_U8: return 5;
+    default: return 0;
+    }
+}
+
+int tenon__gpu_rows(const struct tenon_tensor *tensor, int32_t slot, struct gpu_rows *rows)
+{
+    *rows = (struct gpu_rows){.slot = GPU_SLOT_NONE, .size = 4};
+    if (tensor->dtype == TENON_ABSENT)
+        return 1;
+    *rows = (struct gpu_rows){.slot = slot, .dtype = tensor->dtype, .size = TENON_DTYPE_SIZE(tensor->dtype),
+                              .rows = 1, .cols = 1};
+    if (tensor->rank == 0)
+        return 1;
+    uint32_t last = tensor->rank - 1;
+    rows->cols = (uint64_t)tensor->dim[last];
+    for (uint32_t i = 0; i < last; i++)
+        rows->rows *= (uint64_t)tensor->dim[i];
+    if (rows->rows == 0)
+        return 1;
+    /* From the innermost leading axis outwards: each must continue where the inner ones end. */
+    uint64_t inner = 1;
+    for (uint32_t i = last; i-- > 0;) {
+        uint64_t dim = (uint64_t)tensor->dim[i], stride = (uint64_t)tensor->stride[i];
+        if (dim == 1)
+            continue;
+        if (inner == 1)
+            rows->stride = stride;
+        else if (stride != rows->stride * inner)
+            return 0;
+        inner *= dim;
+    }
+    return 1;
+}
+
+int tenon__gpu_list(const struct tenon_tensor *tensor, int32_t slot, struct gpu_rows *list)
+{
+    struct gpu_rows rows;
+    if (!tenon__gpu_rows(tensor, slot, &rows))
+        return 0;
+    *list = rows;
+    list->rows = 1;
+    list->cols = rows.rows * rows.cols;
+    list->stride = 0;
+    return rows.rows <= 1 || rows.stride == rows.cols;
+}
+
+uint64_t tenon__gpu_rows_fit(const struct gpu_rows *rows, uint64_t most)
+{
+    if (rows->slot == GPU_SLOT_NONE || rows->stride == 0)
+        return most;
+    uint64_t room = GPU_SPAN / rows->size;
+    if (room <= rows->cols)
+        return 1;
+    uint64_t fit = (room - rows->cols) / rows->stride + 1;
+    return fit < most ? fit : most;
+}
+
+static uint64_t byte_offset(const struct gpu_rows *rows, uint64_t row, uint64_t col)
+{
+    return (row * rows->stride + col) * rows->size;
+}
+
+void tenon__gpu_bind(struct gpu_launch *launch, const struct gpu_rows *rows, uint64_t row, uint64_t col)
+{
+    gpu_launch_buffer(launch, rows->slot, rows->slot == GPU_SLOT_NONE ? 0 : byte_offset(rows, row, col) & ~UINT64_C(3));
+}
+
+uint32_t tenon__gpu_shift(const struct gpu_rows *rows, uint64_t row, uint64_t col)
+{
+    return rows->slot == GPU_SLOT_NONE ? 0 : (uint32_t)(byte_offset(rows, row, col) & 3) / rows->size;
+}
+
+uint64_t tenon__gpu_grid(const struct gpu_limits *limits, uint64_t n, uint32_t groups[3])
+{
+    uint64_t x = n < limits->groups_max[0] ? n : limits->groups_max[0];
+    uint64_t y = n / x < limits->groups_max[1] ? n / x : limits->groups_max[1];
+    groups[0] = (uint32_t)x;
+    groups[1] = (uint32_t)y;
+    groups[2] = 1;
+    return x * y;
+}

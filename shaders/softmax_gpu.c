@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * Launches of softmax. Short rows: one work-group a row. What a launch does depends on cols and the attributes alone, never on
+ * rows, so that a row has the same bits in every batch. */
+#include "recipe.h"
+
+#include <stdio.h>
+#include <tenon/ops/softmax.h>
+
+/* Of lib/softmax.h. */
+enum { STATS_ANY = 1, STATS_ARGMAX = 2, STATS_MARGIN = 4, STATS_ENTROPY = 8, STATE_BYTES = 32 };
+
+/* Scratch is reused from chunk to chunk of the rows; these keep it small. */
+#define WORK_BYTES (UINT64_C(64) << 20)
+#define STATE_ROWS (UINT64_C(1) << 20)
+#define LAUNCHES_MAX 65536u
+
+struct job {
+    const struct tenon_softmax_params *params;
+    const struct gpu_limits *limits;
+    struct gpu_recipe *recipe;
+    struct gpu_rows x, bias, mask, y;
+    struct gpu_rows valid_len, row_scale, sink;
+    struct gpu_rows stat[TENON_SOFTMAX_N_TENSORS - TENON_SOFTMAX_MAX];
+    uint64_t rows, cols;
+    uint32_t algo, stats, wanted, local;
+    uint64_t work_rows; /* rows of the f32 scratch of the reload algorithm, 0: none */
+};
+
+static int32_t unfoldable(const struct job *job, const char *name)
+{
+    char message[160];
+    snprintf(message, sizeof(message), "%s: leading axes without a common row stride are not supported", name);
+    return job->recipe->host->fail(job->recipe->host, TENON_E_UNSUPPORTED, message);
+}
+
+static int32_t read_tensors(struct job *job, const struct tenon_tensor *tensors)
+{
+    const struct { int32_t index; const char *name; struct gpu_rows *rows; int list; } table[] = {
+        {TENON_SOFTMAX_X, "x", &job->x, 0},
+        {TENON_SOFTMAX_BIAS, "bias", &job->bias, 0},
+        {TENON_SOFTMAX_MASK, "mask", &job->mask, 0},
+        {TENON_SOFTMAX_Y, "y", &job->y, 0},
+        {TENON_SOFTMAX_VALID_LEN, "valid_len", &job->valid_len, 1},
+        {TENON_SOFTMAX_ROW_SCALE, "row_scale", &job->row_scale, 1},
+        {TENON_SOFTMAX_SINK, "sink", &job->sink, 1},
+        {TENON_SOFTMAX_MAX, "max", &job->stat[0], 1},
+        {TENON_SOFTMAX_ARGMAX, "argmax", &job->stat[1], 1},
+        {TENON_SOFTMAX_LSE, "lse", &job->stat[2], 1},
+        {TENON_SOFTMAX_PMAX, "pmax", &job->stat[3], 1},
+        {TENON_SOFTMAX_MARGIN, "margin", &job->stat[4], 1},
+        {TENON_SOFTMAX_ENTROPY, "entropy", &job->stat[5], 1},
+        {TENON_SOFTMAX_ENERGY, "energy", &job->stat[6], 1},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        const struct tenon_tensor *tensor = &tensors[table[i].index];
+        int ok = table[i].list ? tenon__gpu_list(tensor, table[i].index, table[i].rows)
+                               : tenon__gpu_rows(tensor, table[i].index, table[i].rows);
+        if (!ok)
+            return unfoldable(job, table[i].name);
+    }
+    job->rows = job->x.rows;
+    job->cols = job->x.cols;
+    for (uint32_t i = 0; i < sizeof(job->stat) / sizeof(job->stat[0]); i++)
+        if (job->stat[i].slot != GPU_SLOT_NONE)
+            job->wanted |= 1u << i;
+    job->stats = (job->wanted ? STATS_ANY : 0u) | (job->wanted & 2u ? STATS_ARGMAX : 0u) |
+                 (job->wanted & 16u ? STATS_MARGIN : 0u) | (job->wanted & 32u ? STATS_ENTROPY : 0u);
+    return TENON_OK;
+}
+
+/* Depends on cols and the device, never on rows. */
+static uint32_t choose_local(const struct gpu_limits *limits, uint64_t cols)
+{
+    uint32_t local = limits->software || cols <= 1024 ? 64 : cols <= 8192 ? 128 : 256;
+    return local <= limits->wg_max ? local : 64;
+}
+
+static uint32_t choose_algo(const struct tenon_softmax_params *params)
+{
+    /* A row that a work-group owns stays in the cache between sweeps, so the cheapest arithmetic wins. */
+    return params->algo == TENON_SOFTMAX_AUTO ? TENON_SOFTMAX_THREE_PASS_RECOMPUTE : params->algo;
+}
+
+static void add_specs(const struct job *job, struct gpu_launch *launch)
+{
+    const struct tenon_softmax_params *params = job->params;
+    int has_bias = job->bias.slot != GPU_SLOT_NONE, has_row_scale = job->row_scale.slot != GPU_SLOT_NONE;
+    gpu_launch_spec(launch, params->kind);
+    gpu_launch_spec(launch, job->algo);
+    gpu_launch_spec(launch, params->empty_row);
+    gpu_launch_spec(launch, tenon__gpu_dtype(job->x.dtype));
+    gpu_launch_spec(launch, job->cols ? tenon__gpu_dtype(job->y.dtype) : 0);
+    gpu_launch_spec(launch, has_bias);
+    gpu_launch_spec(launch, job->mask.slot != GPU_SLOT_NONE);
+    gpu_launch_spec(launch, job->valid_len.slot != GPU_SLOT_NONE);
+    gpu_launch_spec(launch, has_row_scale);
+    gpu_launch_spec(launch, job->sink.slot == GPU_SLOT_NONE ? 0 : job->sink.cols == 1 ? 2 : 1);
+    gpu_launch_spec(launch, params->scale != 1.0f || has_bias);
+    gpu_launch_spec(launch, params->inv_temp != 1.0f || has_row_scale);
+    gpu_launch_spec(launch, job->stats);
+}
+
+/* One value a row: element `row` of a list, or the only one. */
+static void bind_list(struct gpu_launch *launch, const struct gpu_rows *list, uint64_t row)
+{
+    tenon__gpu_bind(launch, list, 0, list->cols == 1 ? 0 : row);
+}
+
+static uint32_t stride_of(const struct gpu_rows *rows, uint64_t n)
+{
+    return n > 1 ? (uint32_t)rows->stride : 0;
+}
+
+static int add_rows(struct job *job, uint64_t row, uint64_t n, const uint32_t groups[3])
+{
+    struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_row", job->local);
+    if (launch == NULL)
+        return 0;
+    for (uint32_t i = 0; i < 3; i++)
+        launch->groups[i] = groups[i];
+    add_specs(job, launch);
+    tenon__gpu_bind(launch, &job->x, row, 0);
+    tenon__gpu_bind(launch, &job->bias, row, 0);
+    tenon__gpu_bind(launch, &job->mask, row, 0);
+    bind_list(launch, &job->valid_len, row);
+    bind_list(launch, &job->row_scale, row);
+    bind_list(launch, &job->sink, row);
+    tenon__gpu_bind(launch, &job->y, row, 0);
+    gpu_launch_buffer(launch, job->work_rows ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, 0);
+    gpu_launch_buffer(launch, job->stats ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, job->work_rows * job->cols * 4);
+    gpu_launch_u32(launch, (uint32_t)job->cols);
+    gpu_launch_u32(launch, stride_of(&job->x, n));
+    gpu_launch_u32(launch, stride_of(&job->bias, n));
+    gpu_launch_u32(launch, stride_of(&job->mask, n));
+    gpu_launch_u32(launch, stride_of(&job->y, n));
+    gpu_launch_u32(launch, tenon__gpu_shift(&job->x, row, 0));
+    gpu_launch_u32(launch, tenon__gpu_shift(&job->mask, row, 0));
+    gpu_launch_u32(launch, tenon__gpu_shift(&job->y, row, 0));
+    gpu_launch_f32(launch, job->params->scale);
+    gpu_launch_f32(launch, job->params->inv_temp);
+    gpu_launch_f32(launch, job->params->phi);
+    gpu_launch_f32(launch, job->params->win);
+    return 1;
+}
+
+static int add_stats(struct job *job, uint64_t row, uint64_t n)
+{
+    uint32_t local = 64;
+    for (uint64_t done = 0; done < n;) {
+        struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_stats", local);
+        if (launch == NULL)
+            return 0;
+        uint64_t groups = tenon__gpu_grid(job->limits, (n - done + local - 1) / local, launch->groups);
+        uint64_t count = groups * local < n - done ? groups * local : n - done;
+        gpu_launch_spec(launch, job->wanted);
+        gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, job->work_rows * job->cols * 4 + done * STATE_BYTES);
+        for (uint32_t i = 0; i < sizeof(job->stat) / sizeof(job->stat[0]); i++)
+            tenon__gpu_bind(launch, &job->stat[i], 0, row + done);
+        gpu_launch_u32(launch, (uint32_t)count);
+        done += count;
+    }
+    return 1;
+}
+
+/* Rows that one launch of softmax_row may have. */
+static uint64_t chunk_rows(const struct job *job)
+{
+    uint64_t n = GPU_SPAN / STATE_BYTES;
+    n = tenon__gpu_rows_fit(&job->x, n);
+    n = tenon__gpu_rows_fit(&job->bias, n);
+    n = tenon__gpu_rows_fit(&job->mask, n);
+    n = tenon__gpu_rows_fit(&job->y, n);
+    if (job->stats && n > STATE_ROWS)
+        n = STATE_ROWS;
+    return job->work_rows && n > job->work_rows ? job->work_rows : n;
+}
+
+static int32_t too_many(const struct job *job)
+{
+    char message[160];
+    snprintf(message, sizeof(message), "x [%llu,%llu] needs more than %u launches", (unsigned long long)job->rows,
+             (unsigned long long)job->cols, LAUNCHES_MAX);
+    return job->recipe->host->fail(job->recipe->host, TENON_E_UNSUPPORTED, message);
+}
+
+static int32_t add_all(struct job *job)
+{
+    if (job->algo == TENON_SOFTMAX_THREE_PASS_RELOAD && job->y.dtype != TENON_F32 && job->y.slot != GPU_SLOT_NONE && job->cols) {
+        job->work_rows = WORK_BYTES / 4 / job->cols;
+        job->work_rows = job->work_rows < 1 ? 1 : job->work_rows;
+        job->work_rows = job->work_rows > job->rows ? job->rows : job->work_rows;
+    }
+    uint64_t chunk = chunk_rows(job), states = 0;
+    for (uint64_t row = 0; row < job->rows;) {
+        uint64_t left = job->rows - row;
+        uint32_t groups[3];
+        uint64_t n = tenon__gpu_grid(job->limits, left < chunk ? left : chunk, groups);
+        if (job->recipe->n > LAUNCHES_MAX)
+            return too_many(job);
+        if (!add_rows(job, row, n, groups) || (job->stats && !add_stats(job, row, n)))
+            return TENON_E_NOMEM;
+        states = n > states ? n : states;
+        row += n;
+    }
+    job->recipe->scratch = job->work_rows * job->cols * 4 + (job->stats ? states * STATE_BYTES : 0);
+    return TENON_OK;
+}
+
+static int32_t softmax_recipe(const void *params, const struct tenon_tensor *tensors, const struct gpu_limits *limits,
+                              struct gpu_recipe *recipe)
+{
+    static const char *const algos[] = {"auto", "three_pass_recompute", "three_pass_reload", "two_pass_ext", "online",
+                                        "fixed_max"};
+    struct job job = {.params = params, .limits = limits, .recipe = recipe};
+    int32_t status = read_tensors(&job, tensors);
+    if (status != TENON_OK)
+        return status;
+    job.algo = choose_algo(job.params);
+    job.local = choose_local(limits, job.cols);
+    if (job.cols * 4 >= GPU_SPAN)
+        return recipe->host->fail(recipe->host, TENON_E_UNSUPPORTED, "x: rows beyond 2 GiB are not supported");
+    snprintf(recipe->impl, sizeof(recipe->impl), "softmax_row %s", algos[job.algo]);
+    status = add_all(&job);
+    if (status == TENON_OK)
+        status = gpu_recipe_check(recipe, limits);
+    if (status != TENON_OK)
+        gpu_recipe_finish(recipe);
+    return status;
+}
+
+const struct gpu_op tenon__softmax_gpu = {.op = TENON_OPNUM_softmax, .recipe = softmax_recipe};

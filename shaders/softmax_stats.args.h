@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors */
+#define GPU_KERNEL softmax_stats
+#define GPU_ARGS(BUF, U32, I32, F32)                                                     \
+    BUF(state) BUF(max_value) BUF(argmax) BUF(lse) BUF(pmax) BUF(margin) BUF(entropy) BUF(energy) \
+    U32(rows)
