@@ -14,16 +14,16 @@
 /* DOT_ROWS rows of w times up to DOT_M rows of x at a time, in registers. */
 #if VF >= 16
 #define DOT_ROWS 4
-#define DOT_M 4
-#elif VF >= 8
-#define DOT_ROWS 4
-#define DOT_M 1
-#elif SIMD_REGS >= 32
-#define DOT_ROWS 4
-#define DOT_M 1
+#define DOT_M 6
+#define DOT_HEIGHTS_(X, type) X(type, 1) X(type, 2) X(type, 3) X(type, 4) X(type, 5) X(type, 6)
+#elif VF >= 8 || SIMD_REGS >= 32
+#define DOT_ROWS 2
+#define DOT_M 3
+#define DOT_HEIGHTS_(X, type) X(type, 1) X(type, 2) X(type, 3)
 #else
 #define DOT_ROWS 2
 #define DOT_M 1
+#define DOT_HEIGHTS_(X, type) X(type, 1)
 #endif
 #define DOT_AHEAD 1024 /* bytes of a row of w that are asked for ahead of their use */
 
@@ -31,15 +31,15 @@
 SIMD_FN void dot_step(const uint32_t dtype, const int mt, const void *w, const int64_t *row, int64_t k, int64_t n,
                       const vf *scale, const float *x, int64_t x_stride, vf (*acc)[DOT_ROWS][DOT_VECTORS])
 {
-    PRODUCT_UNROLL
+    UNROLL
     for (int r = 0; r < DOT_ROWS; r++)
-        PRODUCT_UNROLL
+        UNROLL
         for (int v = 0; v < DOT_VECTORS; v++) {
             vf weight = n >= PRODUCT_LANES ? pack_load(dtype, w, row[r] + k + v * VF)
                                            : pack_load_n(dtype, w, row[r] + k + v * VF, n - v * VF);
             if (dtype == TENON_I8)
                 weight = pack_scale(weight, scale[r], n - v * VF);
-            PRODUCT_UNROLL
+            UNROLL
             for (int i = 0; i < mt; i++)
                 acc[i][r][v] = vf_madd(vf_load(x + i * x_stride + k + v * VF), weight, acc[i][r][v]);
         }
@@ -51,11 +51,14 @@ struct dot_block {
     int64_t next[DOT_ROWS]; /* what will be read after this, asked for near the end */
     const float *scale[DOT_ROWS]; /* i8: the scales of a row */
     int64_t k0, kc;         /* the block */
+    const float *x;         /* at k0, filled with zeros to a whole number of lanes */
+    int64_t x_stride;
+    float *lanes;           /* [i][r][l], the result */
+    int64_t lanes_stride;   /* from i to i + 1 */
 };
 
-/* lanes[i][r][l] = the sums of x row i, w row r, lane l over the block. x is filled with zeros to a whole number of lanes. */
-SIMD_FN void dot_tile(const uint32_t dtype, const int mt, const struct pack_source *w, const struct dot_block *b,
-                      const float *x, int64_t x_stride, float *lanes, int64_t lanes_stride)
+/* lanes[i][r][l] = the sums of x row i < mt, w row r, lane l over the block. */
+SIMD_FN void dot_tile_body(const uint32_t dtype, const int mt, const struct pack_source *w, const struct dot_block *b)
 {
     const int64_t size = TENON_DTYPE_SIZE(dtype), whole = b->kc & ~(int64_t)(PRODUCT_LANES - 1);
     const int64_t ahead = DOT_AHEAD / size, turn = whole - ahead;
@@ -84,15 +87,40 @@ SIMD_FN void dot_tile(const uint32_t dtype, const int mt, const struct pack_sour
         for (; k < end; k += PRODUCT_LANES) {
             for (int r = 0; r < DOT_ROWS; r++)
                 simd_prefetch((const void *)(soon[r] + (uintptr_t)(k * size)));
-            dot_step(dtype, mt, w->data, b->row, k, PRODUCT_LANES, scale, x, x_stride, acc);
+            dot_step(dtype, mt, w->data, b->row, k, PRODUCT_LANES, scale, b->x, b->x_stride, acc);
         }
     }
     if (k < b->kc)
-        dot_step(dtype, mt, w->data, b->row, k, b->kc - k, scale, x, x_stride, acc);
+        dot_step(dtype, mt, w->data, b->row, k, b->kc - k, scale, b->x, b->x_stride, acc);
     for (int i = 0; i < mt; i++)
         for (int r = 0; r < DOT_ROWS; r++)
             for (int v = 0; v < DOT_VECTORS; v++)
-                vf_store(lanes + i * lanes_stride + r * PRODUCT_LANES + v * VF, acc[i][r][v]);
+                vf_store(b->lanes + i * b->lanes_stride + r * PRODUCT_LANES + v * VF, acc[i][r][v]);
+}
+
+#define DOT_TILE_(type, mt)                                                    \
+    __attribute__((unused)) static void dot_tile_##type##_##mt(const struct pack_source *w, const struct dot_block *b) \
+    {                                                                          \
+        dot_tile_body(TENON_##type, mt, w, b);                                 \
+    }
+DOT_HEIGHTS_(DOT_TILE_, F32)
+DOT_HEIGHTS_(DOT_TILE_, F16)
+DOT_HEIGHTS_(DOT_TILE_, BF16)
+DOT_HEIGHTS_(DOT_TILE_, I8)
+#undef DOT_TILE_
+
+/* 1 <= mt <= DOT_M. */
+SIMD_FN void dot_tile(uint32_t dtype, int mt, const struct pack_source *w, const struct dot_block *b)
+{
+#define DOT_ENTRY_(type, mt) dot_tile_##type##_##mt,
+    static void (*const kernels[4][DOT_M])(const struct pack_source *, const struct dot_block *) = {
+        {DOT_HEIGHTS_(DOT_ENTRY_, F32)},
+        {DOT_HEIGHTS_(DOT_ENTRY_, F16)},
+        {DOT_HEIGHTS_(DOT_ENTRY_, BF16)},
+        {DOT_HEIGHTS_(DOT_ENTRY_, I8)},
+    };
+#undef DOT_ENTRY_
+    kernels[dtype == TENON_F16 ? 1 : dtype == TENON_BF16 ? 2 : dtype == TENON_I8 ? 3 : 0][mt - 1](w, b);
 }
 
 /* sum[r] = or += the 16 lanes of each of DOT_GROUP rows, one by one. */
@@ -102,9 +130,11 @@ SIMD_FN void dot_fold(const float *lanes, float *sum, int accumulate)
         vf total = accumulate ? vf_load(sum + r) : vf_zero();
         for (int q = 0; q < PRODUCT_LANES; q += VF) {
             vf square[VF];
+            UNROLL
             for (int i = 0; i < VF; i++)
                 square[i] = vf_load(lanes + (r + i) * PRODUCT_LANES + q);
             transpose(square);
+            UNROLL
             for (int i = 0; i < VF; i++)
                 total = accumulate || q + i > 0 ? vf_add(total, square[i]) : square[i];
         }

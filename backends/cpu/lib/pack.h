@@ -84,18 +84,23 @@ SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *
     for (int q = 0; q < PRODUCT_LANES; q += VF) {
         vf square[VF];
         if (rows >= VF && n >= PRODUCT_LANES) {
-            PRODUCT_UNROLL
+            UNROLL
             for (int i = 0; i < VF; i++)
                 square[i] = pack_load(dtype, data, row[i] + k + q);
+            UNROLL /* as many streams as rows are more than the hardware follows */
+            for (int i = 0; i < VF; i++)
+                simd_prefetch((const void *)((uintptr_t)data + TENON_DTYPE_SIZE(dtype) * (uintptr_t)(row[i] + k + q) + 256));
         } else {
             for (int i = 0; i < VF; i++)
                 square[i] = i < rows ? pack_load_n(dtype, data, row[i] + k + q, n - q) : vf_zero();
         }
-        if (dtype == TENON_I8)
+        if (dtype == TENON_I8) {
+            UNROLL
             for (int i = 0; i < VF; i++)
                 square[i] = pack_scale(square[i], vf_set1(scale[i]), n - q);
+        }
         transpose(square);
-        PRODUCT_UNROLL
+        UNROLL
         for (int i = 0; i < VF; i++)
             vf_store(to + (q + i) * stride, square[i]);
     }

@@ -27,6 +27,7 @@
 #ifndef TENON_PRODUCT_H
 #define TENON_PRODUCT_H
 
+#include "lib/unroll.h"
 #include "simd/simd.h"
 
 #define PRODUCT_LANES 16
@@ -48,12 +49,6 @@
 #define PRODUCT_NV 2
 #endif
 #define PRODUCT_NR (PRODUCT_NV * VF)
-
-#if defined(__clang__)
-#define PRODUCT_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define PRODUCT_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 /* Elements of a lane for depth kc, floats from lane to lane, floats of a whole panel. */
 SIMD_FN int64_t product_len(int64_t kc)
@@ -97,28 +92,28 @@ SIMD_FN void product_tile_body(const struct product_tile *t, const int mr, const
     for (int64_t l = 0; l < t->lanes; l++) {
         const float *a = t->a + l * t->a_stride, *b = t->b + l * t->b_stride;
         vf acc[PRODUCT_MR][PRODUCT_NV];
-        PRODUCT_UNROLL
+        UNROLL
         for (int i = 0; i < mr; i++)
-            PRODUCT_UNROLL
+            UNROLL
             for (int v = 0; v < nv; v++)
                 acc[i][v] = vf_zero();
         for (int64_t j = 0; j < t->len; j++, a += mr, b += PRODUCT_NR) {
             vf column[PRODUCT_NV];
-            PRODUCT_UNROLL
+            UNROLL
             for (int v = 0; v < nv; v++)
                 column[v] = vf_load(b + v * VF);
-            PRODUCT_UNROLL
+            UNROLL
             for (int i = 0; i < mr; i++) {
                 const vf row = vf_set1(a[i]);
-                PRODUCT_UNROLL
+                UNROLL
                 for (int v = 0; v < nv; v++)
                     acc[i][v] = vf_madd(row, column[v], acc[i][v]);
             }
         }
         const int add = l > 0 || t->accumulate;
-        PRODUCT_UNROLL
+        UNROLL
         for (int i = 0; i < mr; i++)
-            PRODUCT_UNROLL
+            UNROLL
             for (int v = 0; v < nv; v++) {
                 float *c = t->c + i * t->c_stride + v * VF;
                 vf_store(c, add ? vf_add(vf_load(c), acc[i][v]) : acc[i][v]);

@@ -1,53 +1,78 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A square of VF x VF floats, transposed in registers: vector i, lane j becomes vector j, lane i. log2(VF) rounds of zips
- * (a perfect shuffle each), which is the fewest shuffles for an ISA that can zip in one instruction. */
+ * A square of VF x VF floats, transposed in registers: vector i, lane j becomes vector j, lane i. First squares of 4 x 4 in each
+ * 128-bit part of the vectors, then the parts among each other: every shuffle is one instruction without an index register. */
 #ifndef TENON_TRANSPOSE_H
 #define TENON_TRANSPOSE_H
 
+#include "lib/unroll.h"
 #include "simd/simd.h"
 
+/* TRANSPOSE_PARTS_(x, y, a, b, c, d): these four of each part; numbers from 4 on are of the second vector. */
 #if VF == 4
-#define TRANSPOSE_LOW_ 0, 4, 1, 5
-#define TRANSPOSE_HIGH_ 2, 6, 3, 7
+#define TRANSPOSE_PARTS_(x, y, a, b, c, d) __builtin_shufflevector(x, y, a, b, c, d)
 #elif VF == 8
-#define TRANSPOSE_LOW_ 0, 8, 1, 9, 2, 10, 3, 11
-#define TRANSPOSE_HIGH_ 4, 12, 5, 13, 6, 14, 7, 15
+#define TRANSPOSE_AT_(i, part) ((i) % 4 + (i) / 4 * 8 + 4 * (part))
+#define TRANSPOSE_PART_(part, a, b, c, d)                                      \
+    TRANSPOSE_AT_(a, part), TRANSPOSE_AT_(b, part), TRANSPOSE_AT_(c, part), TRANSPOSE_AT_(d, part)
+#define TRANSPOSE_PARTS_(x, y, ...)                                            \
+    __builtin_shufflevector(x, y, TRANSPOSE_PART_(0, __VA_ARGS__), TRANSPOSE_PART_(1, __VA_ARGS__))
 #elif VF == 16
-#define TRANSPOSE_LOW_ 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define TRANSPOSE_HIGH_ 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define TRANSPOSE_AT_(i, part) ((i) % 4 + (i) / 4 * 16 + 4 * (part))
+#define TRANSPOSE_PART_(part, a, b, c, d)                                      \
+    TRANSPOSE_AT_(a, part), TRANSPOSE_AT_(b, part), TRANSPOSE_AT_(c, part), TRANSPOSE_AT_(d, part)
+#define TRANSPOSE_PARTS_(x, y, ...)                                            \
+    __builtin_shufflevector(x, y, TRANSPOSE_PART_(0, __VA_ARGS__), TRANSPOSE_PART_(1, __VA_ARGS__), \
+                            TRANSPOSE_PART_(2, __VA_ARGS__), TRANSPOSE_PART_(3, __VA_ARGS__))
 #endif
 
-#if VF > 1
-/* One round: from[i] and from[i + VF/2] zipped into to[2i], to[2i+1]. */
-SIMD_FN void transpose_round(const vf *from, vf *to)
+#if VF >= 4
+SIMD_FN void transpose_four(vf *r)
 {
-    for (int i = 0; i < VF / 2; i++) {
-        to[2 * i] = __builtin_shufflevector(from[i], from[i + VF / 2], TRANSPOSE_LOW_);
-        to[2 * i + 1] = __builtin_shufflevector(from[i], from[i + VF / 2], TRANSPOSE_HIGH_);
-    }
+    const vf low01 = TRANSPOSE_PARTS_(r[0], r[1], 0, 4, 1, 5), high01 = TRANSPOSE_PARTS_(r[0], r[1], 2, 6, 3, 7);
+    const vf low23 = TRANSPOSE_PARTS_(r[2], r[3], 0, 4, 1, 5), high23 = TRANSPOSE_PARTS_(r[2], r[3], 2, 6, 3, 7);
+    r[0] = TRANSPOSE_PARTS_(low01, low23, 0, 1, 4, 5);
+    r[1] = TRANSPOSE_PARTS_(low01, low23, 2, 3, 6, 7);
+    r[2] = TRANSPOSE_PARTS_(high01, high23, 0, 1, 4, 5);
+    r[3] = TRANSPOSE_PARTS_(high01, high23, 2, 3, 6, 7);
 }
 #endif
 
 SIMD_FN void transpose(vf *square)
 {
-#if VF > 1
-    vf other[VF];
-    transpose_round(square, other);
-    transpose_round(other, square);
-#if VF > 4
-    transpose_round(square, other);
-#if VF > 8
-    transpose_round(other, square);
-#else
-    for (int i = 0; i < VF; i++)
-        square[i] = other[i];
+#if VF >= 4
+    UNROLL
+    for (int i = 0; i < VF; i += 4)
+        transpose_four(square + i);
 #endif
+#if VF == 8
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        const vf a = square[i], b = square[i + 4];
+        square[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+        square[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+#elif VF == 16
+#define TRANSPOSE_HALVES_(x, y, a, b)                                          \
+    __builtin_shufflevector(x, y, 4 * (a), 4 * (a) + 1, 4 * (a) + 2, 4 * (a) + 3, 4 * (b), 4 * (b) + 1, 4 * (b) + 2, 4 * (b) + 3, \
+                            16 + 4 * (a), 17 + 4 * (a), 18 + 4 * (a), 19 + 4 * (a), 16 + 4 * (b), 17 + 4 * (b), \
+                            18 + 4 * (b), 19 + 4 * (b))
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        const vf low01 = TRANSPOSE_HALVES_(square[i], square[i + 4], 0, 1);
+        const vf high01 = TRANSPOSE_HALVES_(square[i], square[i + 4], 2, 3);
+        const vf low23 = TRANSPOSE_HALVES_(square[i + 8], square[i + 12], 0, 1);
+        const vf high23 = TRANSPOSE_HALVES_(square[i + 8], square[i + 12], 2, 3);
+        square[i] = TRANSPOSE_HALVES_(low01, low23, 0, 2);
+        square[i + 4] = TRANSPOSE_HALVES_(low01, low23, 1, 3);
+        square[i + 8] = TRANSPOSE_HALVES_(high01, high23, 0, 2);
+        square[i + 12] = TRANSPOSE_HALVES_(high01, high23, 1, 3);
+    }
+#undef TRANSPOSE_HALVES_
 #endif
-#else
     (void)square;
-#endif
 }
 
+#undef TRANSPOSE_PARTS_
 #endif
