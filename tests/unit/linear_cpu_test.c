@@ -186,6 +186,7 @@ static void check_large(const struct isa *isa)
     static const struct shape shapes[] = {
         {.m = 3, .n = 37, .k = 9001, .x = TENON_F32, .w = TENON_F32, .y = TENON_F32, .bias = 1},
         {.m = 1, .n = 70, .k = 8192 + 64, .x = TENON_BF16, .w = TENON_I8, .y = TENON_F32, .group = 96 * 86},
+        {.m = 2, .n = 19, .k = 4608, .x = TENON_F32, .w = TENON_I8, .y = TENON_F32, .group = 96},
         {.m = 31, .n = 67, .k = 4096 + 17, .x = TENON_F16, .w = TENON_BF16, .y = TENON_F16},
         {.m = 30, .n = 35, .k = 4608, .x = TENON_F32, .w = TENON_I8, .y = TENON_F32, .group = 96, .trans_w = 1},
         {.m = 421, .n = 33, .k = 130, .x = TENON_F32, .w = TENON_F16, .y = TENON_F32, .residual = TENON_F32},
