@@ -27,7 +27,7 @@ files_of OP_CONTRACTS 'plugin-api/ops/@_op*.c'
 files_of OP_CPU 'backends/cpu/ops/@_cpu*.c'
 files_of OP_GPU 'shaders/@_gpu*.c'
 files_of OP_CONTRACT_TESTS 'tests/abi/ops/@_contract*.c'
-files_of OP_REFERENCES 'tests/conform/ops/@_ref*.c' 'tests/conform/ops/@_suite*.c'
+files_of OP_REFERENCES 'tests/conform/ops/@_ref*.c' 'tests/conform/ops/@_suite*.[ch]'
 # A kernel belongs to no operator alone (several recipes may launch it), so all of them are listed.
 printf 'GPU_KERNELS ='
 for file in shaders/*.k; do

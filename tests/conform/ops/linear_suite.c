@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * linear: cases, hostile descriptors, properties, benchmark rows. The reference is in linear_ref.c. */
+ * linear: shapes and data of its cases, benchmark rows. */
 #include <stdio.h>
-#include <tenon/ops/linear.h>
-#include "../conform.h"
+#include "linear_suite.h"
 
 /* How the inputs are filled (own[0]). */
 enum {
@@ -21,11 +20,6 @@ enum {
 #define FULL_CASES 2400
 #define SOAK_CASES 100000
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-static struct tenon_linear_params *params_of(struct conform_case *c)
-{
-    return (struct tenon_linear_params *)(void *)c->params;
-}
 
 /* ---- data ---- */
 
@@ -120,7 +114,7 @@ static void set_matrix(struct conform_case *c, uint32_t i, uint32_t dtype, int64
 
 static void set_tensors(struct conform_case *c, const struct extents *e, const uint32_t *type, uint64_t hash)
 {
-    const struct tenon_linear_params *p = params_of(c);
+    const struct tenon_linear_params *p = tenon__linear_suite_params(c);
     int deep = !p->trans_x && hash >> 40 & 1;
     set_matrix(c, TENON_LINEAR_X, type[0], p->trans_x ? e->k : e->m, p->trans_x ? e->m : e->k, deep, hash);
     set_matrix(c, TENON_LINEAR_W, type[1], p->trans_w ? e->k : e->n, p->trans_w ? e->n : e->k, 0, hash >> 9);
@@ -144,7 +138,7 @@ static void set_tensors(struct conform_case *c, const struct extents *e, const u
 static void name_case(struct conform_case *c, const struct extents *e)
 {
     static const char *const fills[] = {"exact", "normal", "ones", "cancel", "special", "scales"};
-    const struct tenon_linear_params *p = params_of(c);
+    const struct tenon_linear_params *p = tenon__linear_suite_params(c);
     const struct tenon_op_contract *contract = tenon_op_contract_by_number(c->op->op);
     char *end = c->name + sizeof(c->name), *text = c->name;
     text += snprintf(text, (size_t)(end - text), "%s*%s>%s %lldx%lldx%lld%s%s %s %s",
@@ -157,14 +151,28 @@ static void name_case(struct conform_case *c, const struct extents *e)
     snprintf(text, (size_t)(end - text), "%s", c->slot[TENON_LINEAR_Y].same_as >= 0 ? " in place" : "");
 }
 
+/* Case 0: small and plain, with every tensor that f32 weights have. */
+static void make_plain(struct conform_case *c)
+{
+    struct extents e = {3, 7, 5};
+    c->own[0] = FILL_NORMAL;
+    c->mode = CONFORM_RANDOM;
+    set_tensors(c, &e, types[0], UINT64_C(3) << 43);
+    name_case(c, &e);
+}
+
 /* Coprime moduli: every pair of values of two tables meets within their product of cases. */
 static void linear_make(struct conform_case *c)
 {
     static const uint32_t exact_acts[4] = {TENON_ACT_IDENTITY, TENON_ACT_RELU, TENON_ACT_RELU2, TENON_ACT_FATRELU};
     static const uint32_t fills[5] = {FILL_EXACT, FILL_NORMAL, FILL_CANCEL, FILL_SPECIAL, FILL_SCALES};
-    struct tenon_linear_params *p = params_of(c);
+    struct tenon_linear_params *p = tenon__linear_suite_params(c);
     uint64_t n = c->number, hash = conform_key(c, 100);
     struct extents e = {ms[n % 7], ns[n % 13], ks[n % 19]};
+    if (n == 0) {
+        make_plain(c);
+        return;
+    }
     if (n >= QUICK_CASES && hash >> 61 == 0)
         e.m = large_ms[hash >> 47 & 3];
     if (n >= QUICK_CASES && (hash >> 58 & 7) == 0)
@@ -222,6 +230,10 @@ const struct conform_op tenon__conform_linear = {
     .expect = tenon__conform_linear_expect,
     .check = tenon__conform_linear_check,
     .mpfr = tenon__conform_linear_mpfr,
+    .n_hostile = LINEAR_HOSTILE,
+    .hostile = tenon__linear_suite_hostile,
+    .n_properties = LINEAR_PROPERTIES,
+    .properties = tenon__linear_suite_properties,
     .n_bench = COUNT(benches),
     .bench = benches,
     .bench_make = bench_make,

@@ -1,29 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * softmax: cases, hostile descriptors, properties, benchmark rows. The reference is in softmax_ref.c. */
+ * softmax: the shapes of its cases and benchmark rows. */
 #include <stdio.h>
-#include <tenon/ops/softmax.h>
-#include "../conform.h"
-
-/* How x is filled (own[0]). */
-enum {
-    FILL_EXACT,    /* a power of two of zeros among -200s: every weight is a power of two */
-    FILL_NORMAL,   /* N(0,1) */
-    FILL_WIDE,     /* N(0,10) */
-    FILL_DEEP,     /* U(-80,0) */
-    FILL_OFFSET,   /* U(-1,1) around own[2] as float bits */
-    FILL_SPIKE,    /* U(-1,1) with one high value, elsewhere in each row */
-    FILL_SPECIAL,  /* the special floats */
-    FILL_INFINITE, /* rows of -Inf, one +Inf, one NaN */
-    FILL_TIES,     /* few distinct values, both zeros */
-    FILL_RISING,   /* slowly rising */
-    FILL_CONSTANT,
-    FILL_COUNT,
-    FILL_GOLDEN = FILL_COUNT /* 1, 2, -1, 0.5 */
-};
-/* own[1]: pattern of the mask or of the lengths. */
-enum { PATTERN_HALF, PATTERN_ALL, PATTERN_SOME_EMPTY, PATTERN_ONE, PATTERN_ALTERNATE, PATTERN_COUNT };
+#include "softmax_suite.h"
 
 #define QUICK_CASES 280
 #define FULL_CASES 2400
@@ -32,210 +12,6 @@ enum { PATTERN_HALF, PATTERN_ALL, PATTERN_SOME_EMPTY, PATTERN_ONE, PATTERN_ALTER
 static struct tenon_softmax_params *params_of(struct conform_case *c)
 {
     return (struct tenon_softmax_params *)(void *)c->params;
-}
-
-static int64_t cols_of(const struct conform_case *c)
-{
-    const struct tenon_tensor *x = &c->slot[TENON_SOFTMAX_X].tensor;
-    return x->dim[x->rank - 1];
-}
-
-static int64_t rows_of(const struct conform_case *c)
-{
-    const struct tenon_tensor *x = &c->slot[TENON_SOFTMAX_X].tensor;
-    int64_t rows = 1;
-    for (uint32_t i = 0; i + 1 < x->rank; i++)
-        rows *= x->dim[i];
-    return rows;
-}
-
-/* ---- data ---- */
-
-static int64_t length_of(const struct conform_case *c, int64_t row)
-{
-    int64_t cols = cols_of(c);
-    uint64_t key = conform_key(c, TENON_SOFTMAX_VALID_LEN);
-    switch (c->own[1]) {
-    case PATTERN_ALL:
-        return row & 1 ? cols : cols + 1000; /* clamped */
-    case PATTERN_SOME_EMPTY:
-        return row % 3 == 0 ? 0 : row % 3 == 1 ? -5 : cols / 2;
-    case PATTERN_ONE:
-        return 1;
-    case PATTERN_ALTERNATE:
-        return row & 1 ? cols - 1 : INT32_MAX;
-    default:
-        return (int64_t)conform_below(key, (uint64_t)row, (uint64_t)cols + 1);
-    }
-}
-
-static int mask_of(const struct conform_case *c, int64_t row, int64_t col)
-{
-    int64_t cols = cols_of(c);
-    uint64_t key = conform_key(c, TENON_SOFTMAX_MASK);
-    switch (c->own[1]) {
-    case PATTERN_ALL:
-        return 1;
-    case PATTERN_SOME_EMPTY:
-        return row % 3 == 0 ? 0 : (int)(conform_random(key, (uint64_t)(row * cols + col)) >> 63);
-    case PATTERN_ONE:
-        return col == (int64_t)conform_below(key, (uint64_t)row, (uint64_t)cols);
-    case PATTERN_ALTERNATE:
-        return (col & 1) == 0;
-    default:
-        return (int)(conform_random(key, (uint64_t)(row * cols + col)) >> 63);
-    }
-}
-
-static int valid(const struct conform_case *c, int64_t row, int64_t col)
-{
-    if (c->slot[TENON_SOFTMAX_VALID_LEN].tensor.dtype)
-        return col < length_of(c, row);
-    if (c->slot[TENON_SOFTMAX_MASK].tensor.dtype)
-        return mask_of(c, c->slot[TENON_SOFTMAX_MASK].tensor.rank == 1 ? 0 : row, col);
-    return 1;
-}
-
-static float special_value(uint64_t key, int64_t row, uint64_t index)
-{
-    uint64_t r = conform_random(key, index);
-    float any = conform_bits_float(conform_specials[r % CONFORM_SPECIALS]);
-    float finite = conform_bits_float(conform_specials[r % (CONFORM_SPECIALS - 6)]);
-    switch (row & 3) {
-    case 0:
-        return finite;
-    case 1:
-        return (r >> 32) % 16 ? finite : any;
-    case 2: /* moderate, -Inf among them */
-        return r >> 63 ? conform_bits_float(0xff800000) : conform_normal(key, index);
-    default: /* subnormals only */
-        return conform_bits_float(conform_specials[r % 20]);
-    }
-}
-
-static float infinite_value(const struct conform_case *c, uint64_t key, int64_t row, int64_t col)
-{
-    const float infinity = conform_bits_float(0x7f800000);
-    int64_t cols = cols_of(c), at = (int64_t)conform_below(key, (uint64_t)row, (uint64_t)cols);
-    float normal = conform_normal(key, (uint64_t)(row * cols + col + 1000003));
-    switch (row % 6) {
-    case 0:
-        return -infinity;
-    case 1:
-        return col == at ? 1.5f : -infinity;
-    case 2:
-        return conform_random(key, (uint64_t)(row * cols + col)) >> 63 ? -infinity : normal;
-    case 3:
-        return col == at ? infinity : normal;
-    case 4:
-        return col == at ? conform_bits_float(0x7fc12345) : normal;
-    default:
-        return col == at ? conform_bits_float(0xffc00001) : col == cols - 1 - at ? infinity : -infinity;
-    }
-}
-
-/* A zero for the last (odd rows) or first 2^k valid columns, -200 elsewhere. state: {row, first, last} of the zeros. */
-static void exact_range(const struct conform_case *c, int64_t row, int64_t *first, int64_t *last)
-{
-    int64_t n = 0, cols = cols_of(c), take = 1, seen = 0;
-    for (int64_t col = 0; col < cols; col++)
-        n += valid(c, row, col);
-    while (take * 2 <= n)
-        take *= 2;
-    *first = *last = -1;
-    for (int64_t col = 0; col < cols && n > 0; col++) {
-        if (!valid(c, row, col))
-            continue;
-        seen++;
-        if (*first < 0 && seen > (row & 1 ? n - take : 0))
-            *first = col;
-        if (seen <= (row & 1 ? n : take))
-            *last = col;
-    }
-}
-
-static float x_value(const struct conform_case *c, uint64_t key, int64_t row, int64_t col)
-{
-    int64_t cols = cols_of(c), rows = rows_of(c), spike;
-    uint64_t index = (uint64_t)(row * cols + col);
-    switch (c->own[0]) {
-    case FILL_NORMAL:
-        return conform_normal(key, index);
-    case FILL_WIDE:
-        return 10.0f * conform_normal(key, index);
-    case FILL_DEEP:
-        return -80.0f * conform_uniform(key, index);
-    case FILL_OFFSET:
-        return 2.0f * conform_uniform(key, index) - 1.0f + conform_bits_float((uint32_t)c->own[2]);
-    case FILL_SPIKE:
-        spike = row == rows - 1 ? cols - 1 : row * cols / rows;
-        return col == spike ? (row & 1 ? 80.0f : 100.0f) : 2.0f * conform_uniform(key, index) - 1.0f;
-    case FILL_SPECIAL:
-        return special_value(key, row, index);
-    case FILL_INFINITE:
-        return infinite_value(c, key, row, col);
-    case FILL_TIES:
-        return conform_random(key, index) >> 63 ? -0.0f * (float)(col & 1) : 0.5f * (float)conform_below(key, index, 5) - 1.5f;
-    case FILL_RISING:
-        return (float)col * 1e-4f;
-    case FILL_GOLDEN:
-        return (const float[]){1, 2, -1, 0.5f}[col & 3];
-    default:
-        return 3.25f;
-    }
-}
-
-static void fill_rows(const struct conform_case *c, const struct conform_slot *slot)
-{
-    void *first = conform_first(slot);
-    const struct tenon_tensor *t = &slot->tensor;
-    int64_t cols = cols_of(c), rows = rows_of(c), begin = 0, end = 0;
-    uint64_t key = conform_key(c, TENON_SOFTMAX_X);
-    for (int64_t row = 0; row < rows && cols > 0; row++) {
-        int64_t at = conform_offset(t, row * cols);
-        if (c->own[0] == FILL_EXACT)
-            exact_range(c, row, &begin, &end);
-        for (int64_t col = 0; col < cols; col++) {
-            float value = c->own[0] != FILL_EXACT ? x_value(c, key, row, col) : begin <= col && col <= end ? 0.0f : -200.0f;
-            if (c->own[3] && !valid(c, row, col)) /* a masked entry's payload is ignored, whatever it is */
-                value = conform_bits_float(conform_specials[88 + (col + row) % 6]);
-            conform_set(first, t->dtype, at + col, (double)value);
-        }
-    }
-}
-
-static double side_value(const struct conform_case *c, uint32_t tensor, int64_t i, int64_t cols)
-{
-    static const uint32_t bad[] = {0xbf800000, 0x7fc00000, 0x7f800000, 0x3f800000};
-    uint64_t key = conform_key(c, tensor);
-    switch (tensor) {
-    case TENON_SOFTMAX_BIAS:
-        return c->mode == CONFORM_ADVERSARIAL && i % 7 == 6 ? -(double)conform_bits_float(0x7f800000) :
-                                                              (double)conform_normal(key, (uint64_t)i);
-    case TENON_SOFTMAX_MASK: /* any non-zero byte counts */
-        return mask_of(c, cols ? i / cols : 0, cols ? i % cols : 0) ? 1 + (double)(i % 255) : 0;
-    case TENON_SOFTMAX_VALID_LEN:
-        return (double)length_of(c, i);
-    case TENON_SOFTMAX_ROW_SCALE:
-        return c->own[4] ? (double)conform_bits_float(bad[i % 4]) : i % 5 == 4 ? 0.0 : 0.25 + (double)conform_uniform(key, (uint64_t)i) * 2;
-    default: /* sink */
-        return (double)conform_normal(key, (uint64_t)i) * 3;
-    }
-}
-
-static void softmax_fill(const struct conform_case *c, uint32_t tensor)
-{
-    const struct conform_slot *slot = &c->slot[tensor];
-    int64_t count = tenon_tensor_count(&slot->tensor), cols = cols_of(c);
-    if (tensor == TENON_SOFTMAX_X) {
-        fill_rows(c, slot);
-        return;
-    }
-    /* Broadcast rows are written several times: let them all be row 0. */
-    int broadcast = slot->tensor.rank >= 2 && slot->tensor.stride[slot->tensor.rank - 2] == 0;
-    for (int64_t i = 0; i < count; i++)
-        conform_set(conform_first(slot), slot->tensor.dtype, conform_offset(&slot->tensor, i),
-                    side_value(c, tensor, broadcast ? i % cols : i, cols));
 }
 
 /* ---- shapes ---- */
@@ -323,6 +99,7 @@ struct softmax_special {
 };
 #define SPIKES(algo) {129, 17000, algo, FILL_SPIKE, TENON_F32}, {33, 16385, algo, FILL_SPIKE, TENON_F32}
 static const struct softmax_special quick_specials[] = {
+    {3, 5, 0, FILL_NORMAL, TENON_F32}, /* case 0: plain, with every output */
     {1, 4, 0, FILL_GOLDEN, TENON_F32},
     SPIKES(0), SPIKES(1), SPIKES(2), SPIKES(3), SPIKES(4), SPIKES(5),
     {3, 4095, 0, FILL_WIDE, TENON_F32}, {3, 4096, 0, FILL_WIDE, TENON_F32}, {3, 4097, 0, FILL_WIDE, TENON_F16},
@@ -345,7 +122,7 @@ static void name_case(struct conform_case *c)
     char *end = c->name + sizeof(c->name), *at = c->name;
     const struct tenon_tensor *y = &c->slot[TENON_SOFTMAX_Y].tensor;
     at += snprintf(at, (size_t)(end - at), "%s>%s %lldx%lld %s%s %s", tenon_dtype_name(c->slot[TENON_SOFTMAX_X].tensor.dtype),
-                   y->dtype ? tenon_dtype_name(y->dtype) : "stats", (long long)rows_of(c), (long long)cols_of(c),
+                   y->dtype ? tenon_dtype_name(y->dtype) : "stats", (long long)tenon__softmax_suite_rows(c), (long long)tenon__softmax_suite_cols(c),
                    p->kind ? "log_exp " : "", algos[p->algo], fills[c->own[0]]);
     for (uint32_t i = TENON_SOFTMAX_BIAS; i <= TENON_SOFTMAX_SINK; i++)
         if (c->slot[i].tensor.dtype)
@@ -360,7 +137,7 @@ static void make_special(struct conform_case *c, const struct softmax_special *s
     c->own[0] = s->fill;
     c->mode = s->fill == FILL_EXACT ? CONFORM_EXACT : s->fill == FILL_SPIKE || s->fill == FILL_RISING ? CONFORM_ADVERSARIAL : CONFORM_RANDOM;
     set_x_like(c, TENON_SOFTMAX_X, s->dtype, 0, s->rows, s->cols, 0);
-    set_outputs(c, s->dtype, 0, s->rows, s->cols, hash | 2);
+    set_outputs(c, s->dtype, 0, s->rows, s->cols, c->number ? hash | 2 : UINT64_C(0xffffffff0002));
 }
 
 /* Coprime moduli: every pair of values of two tables meets within their product of cases. */
@@ -434,10 +211,14 @@ const struct conform_op tenon__conform_softmax = {
     .op = TENON_OPNUM_softmax,
     .cases = {QUICK_CASES, FULL_CASES, SOAK_CASES},
     .make = softmax_make,
-    .fill = softmax_fill,
+    .fill = tenon__softmax_suite_fill,
     .expect = tenon__conform_softmax_expect,
     .check = tenon__conform_softmax_check,
     .mpfr = tenon__conform_softmax_mpfr,
+    .n_hostile = SOFTMAX_HOSTILE,
+    .hostile = tenon__softmax_suite_hostile,
+    .n_properties = SOFTMAX_PROPERTIES,
+    .properties = tenon__softmax_suite_properties,
     .n_bench = COUNT(benches),
     .bench = benches,
     .bench_make = bench_make,

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * The runner: options, results, comparisons, reports. */
+#ifndef CONFORM_SUITE_H
+#define CONFORM_SUITE_H
+
+#include <stdio.h>
+#include "device.h"
+
+enum { RESULT_OK, RESULT_FAIL, RESULT_SKIP, RESULT_KINDS };
+enum { FORMAT_TAP, FORMAT_JSON, FORMAT_JUNIT, FORMAT_HTML, FORMAT_COUNT };
+#define CARD_OPS 32
+#define CARD_IMPLS 48
+
+struct options {
+    const char *device, *plugin, *isa, *op, *report;
+    const struct profile *profile;
+    int level, format, matrix, have_seed;
+    uint64_t seed;
+    int64_t only; /* --case, else -1 */
+    double timeout;
+};
+
+/* What a device must support to pass. A device that answers UNSUPPORTED to a case that its profile demands fails it. */
+struct profile {
+    const char *name, *text;
+    int (*demands)(const struct conform_case *c);
+};
+const struct profile *profile_by_name(const char *name);
+extern const char *const profile_names[];
+
+struct result {
+    int outcome;
+    const char *group; /* "memory", "softmax", ... */
+    char name[200], why[640], repro[256], impl[64];
+    char tensor[32], index[64], got[48], want[48], bound[48];
+    double budget; /* worst share of the bound that was used; negative: none */
+    uint64_t hash; /* of all outputs */
+    double ms;
+};
+
+/* What the card says of one operator. */
+struct card_op {
+    const char *group;
+    uint64_t count[RESULT_KINDS];
+    double budget;
+    char worst[200];
+    uint64_t hash;
+    uint32_t n_impls;
+    char impls[CARD_IMPLS][64];
+};
+
+struct report {
+    const struct options *options;
+    const struct report_format *format;
+    FILE *out, *jsonl;
+    uint64_t total, number, count[RESULT_KINDS];
+    double started;
+    int progress;
+    struct card_op ops[CARD_OPS];
+    uint32_t n_ops;
+};
+struct report_format {
+    const char *name;
+    void (*begin)(struct report *report, const struct device *device);
+    void (*result)(struct report *report, const struct result *result);
+    void (*end)(struct report *report);
+};
+extern const struct report_format report_formats[FORMAT_COUNT];
+
+int report_begin(struct report *report, const struct options *options, const struct device *device, uint64_t total);
+void report_add(struct report *report, const struct result *result);
+/* Writes the card and the last line. The exit status. */
+int report_end(struct report *report, const struct device *device);
+int card_write(const struct report *report, const struct device *device);
+double suite_now(void);
+
+/* ---- comparisons: 0 when right; else the result says what is wrong ---- */
+
+struct conform_want *want_create(const struct conform_case *c);
+void want_destroy(const struct conform_case *c, struct conform_want *want);
+/* A copy of the case with storage of its own. Non-zero when out of memory. */
+int case_clone(const struct conform_case *c, struct conform_case *clone);
+/* got: the case after a run; c: before it. Outputs against the reference, gaps and inputs against what they were. */
+int compare_reference(const struct conform_case *c, const struct conform_case *got, const struct conform_want *want,
+                      struct result *result);
+int compare_untouched(const struct conform_case *c, const struct conform_case *got, int outputs_too, struct result *result);
+/* Every element of every output has the same bits, or is NaN in both. exact_only: of outputs that want marks exact. */
+int compare_bits(const struct conform_case *a, const struct conform_case *b, const struct conform_want *exact_only,
+                 struct result *result);
+/* Elements differ by at most the sum of their bounds. */
+int compare_bounds(const struct conform_case *a, const struct conform_case *b, const struct conform_want *want, struct result *result);
+uint64_t hash_outputs(const struct conform_case *c);
+
+/* ---- parts of the suite ---- */
+
+#define MAX_WORKERS 4
+struct suite {
+    const struct options *options;
+    struct report report;
+    struct device device;
+    struct device worker[MAX_WORKERS]; /* the same device with other thread counts */
+    uint32_t n_workers;
+    double deadline;
+};
+
+uint64_t suite_seed(const struct options *options);
+int suite_selected(const struct options *options, const char *name);
+/* One run of a case on a device: status, and `got` filled. why is set when the device failed. */
+int suite_attempt(struct device *device, const struct conform_case *c, struct conform_case *got, uint32_t place,
+                  struct device_answer *answer, struct result *result);
+void suite_case(struct suite *suite, const struct conform_op *op, uint64_t number);
+void suite_memory(struct suite *suite);
+uint64_t suite_hostile_count(const struct conform_op *op);
+void suite_hostile(struct suite *suite, const struct conform_op *op, uint64_t first);
+/* Second runs that must agree with the first: 0, or the result says which did not. */
+int suite_properties(struct suite *suite, const struct conform_case *c, const struct conform_case *got,
+                     const struct conform_want *want, struct result *result);
+int suite_matrix(const struct options *options);
+
+#endif
