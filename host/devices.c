@@ -135,8 +135,10 @@ int tenon__plugin_devices(struct tenon__plugin *plugin)
     if (n > TENON__MAX_DEVICES)
         return tenon__refuse(plugin, "TOO_MANY", "device_count says %u: at most %d", n, TENON__MAX_DEVICES);
     plugin->devices = tenon__alloc(n * sizeof *plugin->devices);
-    if (!plugin->devices)
-        return tenon__refuse(plugin, "DISCOVERY", "out of memory");
+    if (!plugin->devices) {
+        plugin->enumerated = 0;
+        return tenon__refuse_for_now(plugin, "DISCOVERY");
+    }
     for (uint32_t i = 0; i < n; i++) {
         plugin->devices[i].raw = i;
         read_info(plugin->use, &plugin->devices[i]);

@@ -105,6 +105,7 @@ struct tenon__plugin {
     char detail[512];
     int tried;          /* opened, or found impossible to open */
     int enumerated;
+    int transient; /* the reason is want of memory: tried again at the next call */
     dev_t dev;
     ino_t ino;
     struct tenon__host host;
@@ -119,6 +120,7 @@ void tenon__unlock(void);
 
 /* Sets reason and detail; returns -1. */
 int tenon__refuse(struct tenon__plugin *plugin, const char *reason, const char *format, ...) TENON_PRINTF(3, 4);
+int tenon__refuse_for_now(struct tenon__plugin *plugin, const char *reason);
 /* dlopen with all checks, the entry, the copied table, the layers. 0 or -1 with reason. Once a plugin. */
 int tenon__plugin_open(struct tenon__plugin *plugin);
 /* The entry of the file, or NULL with plugin->reason. Does everything up to, and not including, calling it. */
@@ -149,6 +151,7 @@ int tenon__file_check(struct tenon__plugin *plugin);
 
 /* All plugins found, searched at the first call. *plugins stays valid and grows only at the end. */
 uint32_t tenon__plugins(struct tenon__plugin *const **plugins);
+int tenon__plugins_complete(void);
 struct tenon__plugin *tenon__plugin_find(const char *id);
 /* Opens the plugin and lists its devices. 0, or -1 with plugin->reason. */
 int tenon__plugin_devices(struct tenon__plugin *plugin);

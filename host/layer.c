@@ -27,6 +27,7 @@ struct found {
     char name[TENON__MAX_LAYERS * 2][TENON__ID_MAX + 1];
     char *path[TENON__MAX_LAYERS * 2];
     uint32_t n;
+    int nomem;
 };
 
 static void collect(void *context, const char *directory, const char *file)
@@ -34,14 +35,18 @@ static void collect(void *context, const char *directory, const char *file)
     struct found *found = context;
     char id[TENON__ID_MAX + 1], path[TENON__PATH_MAX];
     if (tenon__plugin_name(file, id) != 1 || strncmp(id, LAYER_PREFIX, strlen(LAYER_PREFIX)) ||
-        found->n == TENON__MAX_LAYERS * 2)
+        found->n == TENON__MAX_LAYERS * 2 || found->nomem)
         return;
     for (uint32_t i = 0; i < found->n; i++)
         if (!strcmp(found->name[i], id + strlen(LAYER_PREFIX)))
             return; /* the first wins */
     int n = snprintf(path, sizeof path, "%s/%s", directory, file);
-    if (n < 0 || (size_t)n >= sizeof path || !(found->path[found->n] = tenon__strdup(path)))
+    if (n < 0 || (size_t)n >= sizeof path)
         return;
+    if (!(found->path[found->n] = tenon__strdup(path))) {
+        found->nomem = 1;
+        return;
+    }
     snprintf(found->name[found->n++], TENON__ID_MAX + 1, "%s", id + strlen(LAYER_PREFIX));
 }
 
@@ -85,8 +90,10 @@ static int32_t add(const char *name, const struct found *found)
 static int32_t parse(const char *list)
 {
     struct found found = {.n = 0};
-    int32_t status = TENON_OK;
     tenon__search(collect, &found);
+    int32_t status = found.nomem ? TENON_E_NOMEM : TENON_OK;
+    if (status)
+        snprintf(parse_text, sizeof parse_text, "out of memory");
     while (*list && !status) {
         list += strspn(list, ", \t");
         size_t n = strcspn(list, ", \t");
@@ -109,8 +116,13 @@ int32_t tenon__layers_check(void)
 {
     if (!parsed) {
         const char *list = tenon__env("TENON_LAYERS");
+        for (uint32_t i = 0; i < n_layers; i++) { /* of an attempt that ran out of memory */
+            tenon__free(layers[i]->path);
+            tenon__free(layers[i]);
+        }
+        n_layers = 0;
         parse_status = list ? parse(list) : TENON_OK;
-        parsed = 1;
+        parsed = parse_status != TENON_E_NOMEM;
     }
     return parse_status ? tenon__fail(parse_status, "%s", parse_text) : TENON_OK;
 }
@@ -120,7 +132,7 @@ static int wrap(struct tenon__plugin *plugin, const struct layer *layer)
 {
     struct tenon__plugin *outer = tenon__alloc(sizeof *outer);
     if (!outer)
-        return tenon__refuse(plugin, "LAYER", "out of memory");
+        return tenon__refuse_for_now(plugin, "LAYER");
     snprintf(outer->id, sizeof outer->id, LAYER_PREFIX "%s", layer->name);
     outer->path = layer->path;
     tenon__host_init(&outer->host, outer->id, plugin->use);

@@ -29,6 +29,12 @@ int tenon__refuse(struct tenon__plugin *plugin, const char *reason, const char *
     return -1;
 }
 
+int tenon__refuse_for_now(struct tenon__plugin *plugin, const char *reason)
+{
+    plugin->transient = 1;
+    return tenon__refuse(plugin, reason, "out of memory");
+}
+
 /* The symbol of another ABI major, so that the message says what is really wrong. */
 static int other_major(struct tenon__plugin *plugin, void *handle)
 {
@@ -88,6 +94,10 @@ tenon_backend_entry tenon__plugin_entry(struct tenon__plugin *plugin)
 
 int tenon__plugin_open(struct tenon__plugin *plugin)
 {
+    if (plugin->transient) {
+        plugin->transient = plugin->tried = 0;
+        plugin->reason = NULL;
+    }
     if (plugin->tried || plugin->reason)
         return plugin->reason ? -1 : 0;
     plugin->tried = 1;

@@ -41,6 +41,7 @@ static struct tenon__plugin *add(const char *path, const char *id)
     struct tenon__plugin *plugin = tenon__alloc(sizeof *plugin);
     if (!plugin || !(plugin->path = tenon__strdup(path))) {
         tenon__free(plugin);
+        searched = 0; /* the search is repeated at the next call, for what it missed */
         return NULL;
     }
     snprintf(plugin->id, sizeof plugin->id, "%s", id);
@@ -93,6 +94,12 @@ static void found(void *context, const char *directory, const char *file)
     struct tenon__plugin *plugin = add(path, id);
     if (plugin)
         register_file(plugin, legal == 1);
+}
+
+/* Whether the list is complete; not after want of memory. */
+int tenon__plugins_complete(void)
+{
+    return searched;
 }
 
 uint32_t tenon__plugins(struct tenon__plugin *const **list)

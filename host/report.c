@@ -105,7 +105,7 @@ int32_t tenon_report_create(const char *selector_text, struct tenon_report **rep
     uint32_t n = tenon__plugins(&plugins);
     memcpy(sorted, plugins, n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, by_backend);
-    status = tenon__layers_check();
+    status = tenon__plugins_complete() ? tenon__layers_check() : TENON_E_NOMEM;
     for (uint32_t i = 0; i < n && !status; i++)
         status = add_plugin(full, &selector, sorted[i]);
     tenon__unlock();

@@ -16,6 +16,7 @@ struct candidate {
 
 struct search {
     const struct tenon__selector *selector;
+    int nomem;              /* something was missed for want of memory */
     struct tenon__text why; /* one part a candidate or plugin that did not do */
     char room[3072];
 };
@@ -57,6 +58,7 @@ static uint32_t gather(struct search *search, const struct tenon__term *term, st
 {
     if (tenon__plugin_devices(plugin)) {
         note(search, "%s: %s: %s", plugin->id, plugin->reason, plugin->detail);
+        search->nomem |= plugin->transient;
         return n;
     }
     for (uint32_t i = 0; i < plugin->n_devices; i++) {
@@ -88,7 +90,9 @@ static void no_such_backend(struct search *search, const struct tenon__term *ter
             names[m++] = plugins[i]->id;
         }
     const char *near = tenon_closest(term->backend, names, m);
-    if (near)
+    if (!m)
+        note(search, "no plugin was found in TENON_BACKEND_PATH, in the folder tenon beside libtenon, or in " TENON_PKGLIBDIR);
+    else if (near)
         note(search, "no backend '%s'; did you mean '%s'? (there %s %s)", term->backend, near, m == 1 ? "is" : "are", list);
     else
         note(search, "no backend '%s' (there %s %s)", term->backend, m == 1 ? "is" : "are", m ? list : "none");
@@ -130,6 +134,7 @@ static int try_term(struct search *search, const struct tenon__term *term, struc
              !status              ? "device_open returned OK and no device"
              : tenon_error()[0] ? tenon_error()
                                   : tenon_status_text(status));
+        search->nomem |= status == TENON_E_NOMEM;
         tenon__log(TENON_LOG_INFO, "%s:%u does not open", p->id, list[i].index);
     }
     return 0;
@@ -138,12 +143,16 @@ static int try_term(struct search *search, const struct tenon__term *term, struc
 static int32_t search_all(struct search *search, struct candidate *list, uint32_t room, struct tenon__plugin **plugin,
                           uint32_t *index, struct tenon_device **device)
 {
+    struct tenon__plugin *const *plugins;
+    tenon__plugins(&plugins);
+    if (!tenon__plugins_complete())
+        return TENON_E_NOMEM;
     for (uint32_t i = 0; i < search->selector->n; i++) {
         const struct tenon__term *term = &search->selector->term[i];
         if (!term->negative && try_term(search, term, list, room, plugin, index, device))
             return TENON_OK;
     }
-    return TENON_E_NODEVICE;
+    return search->nomem ? TENON_E_NOMEM : TENON_E_NODEVICE;
 }
 
 int32_t tenon__select(const char *text, struct tenon__plugin **plugin, uint32_t *index, struct tenon_device **device)
@@ -170,8 +179,8 @@ int32_t tenon__select(const char *text, struct tenon__plugin **plugin, uint32_t 
     search->why = TENON__TEXT(search->room);
     tenon__lock();
     status = tenon__layers_check();
-    if (!status && search_all(search, list, room, plugin, index, device))
-        status = tenon__fail(TENON_E_NODEVICE, "no device for '%.200s'%s", text, search->room);
+    if (!status && (status = search_all(search, list, room, plugin, index, device)))
+        tenon__fail(status, "no device for '%.200s'%s", text, search->room);
     tenon__unlock();
     tenon__free(list);
     tenon__free(search);
