@@ -54,6 +54,16 @@
 #define SIMD_IS(isa) SIMD_IS_(isa)
 #define SIMD_ISA SIMD_IS(TENON_ISA)
 
+/* Before a loop of constant length over an array of vectors, so that the array lives in registers. Not where there are too few
+ * of those, or where an fma is twenty instructions: it would only make code. */
+#if SIMD_ISA == 1 || SIMD_ISA == 2
+#define SIMD_UNROLL
+#elif defined(__clang__)
+#define SIMD_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define SIMD_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 SIMD_FN uint32_t simd_bits(float x)
 {
     uint32_t b;

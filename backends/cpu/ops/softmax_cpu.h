@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * softmax on the CPU: what the plan decides once (struct softmax), what a row needs (struct row), and what a tile of a row gives
+ * (struct part). softmax_cpu_tile.h has the passes over one tile, softmax_cpu.c the rows.
+ *
+ * A row is cut into tiles of 4096 columns. The passes run over one tile at a time; parts are merged in ascending order, so that
+ * nothing depends on which thread did which tile, nor on whether the rows or the tiles were shared out. */
+#ifndef TENON_SOFTMAX_CPU_H
+#define TENON_SOFTMAX_CPU_H
+
+#include <tenon/ops/softmax.h>
+
+#include "cpu.h"
+#include "lib/block.h"
+
+struct softmax;
+struct row;
+struct part;
+typedef void tile_fn(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part);
+
+/* Lives in cpu_plan.state. */
+struct softmax {
+    tile_fn *max;      /* m; with top: m, m2, arg */
+    tile_fn *sum;      /* s relative to r->reference, and a if the entropy is wanted; stores e when r->e is given */
+    tile_fn *pairs;    /* TWO_PASS_EXT */
+    tile_fn *fixed;    /* FIXED_MAX */
+    tile_fn *scan;     /* of a row with nothing above -Inf: nan, arg */
+    tile_fn *write;    /* y from x */
+    tile_fn *write_recompute; /* y from x of rows that TWO_PASS_EXT gives up */
+    tile_fn *reload;   /* y from e */
+    int64_t rows, cols;
+    int64_t x_stride, y_stride, bias_stride, mask_stride; /* bytes from row to row */
+    uint64_t scratch;  /* bytes of e a task, 0: none, or on the stack */
+    float scale, inv_temp, phi, win;
+    uint32_t algo, kind, empty_row, y_dtype;
+    uint32_t tasks;    /* of the loop over rows */
+    uint8_t affine, stats, moments, split, stream, sink_step, keep;
+};
+
+/* What is bound to one row. */
+struct row {
+    const void *x;
+    const float *bias;   /* NULL: none */
+    const uint8_t *mask; /* NULL: none */
+    void *y;             /* NULL: not wanted */
+    float *e;            /* where sum leaves the exponentials, NULL: nowhere */
+    int64_t cols;        /* that exist: valid_len */
+    double T;
+    float half, rest;    /* T = half * rest, half a power of two small enough that v*half - M*half cannot overflow */
+    float reference;     /* M, or what else d is relative to */
+    float inverse;       /* EXP: y = e * inverse */
+    float log_sum;       /* LOG_EXP: y = d - log_sum */
+    float exponent;      /* TWO_PASS_EXT: y = m * inverse * 2^(n - exponent) */
+    uint8_t flat;        /* T == 0: entries above -Inf count alike */
+    uint8_t stream;      /* y is aligned for stores past the cache, and they pay */
+};
+
+/* Of one tile, and merged of a whole row. */
+struct part {
+    double s, a;          /* sums of e and e*d, relative to m (three passes: to r->reference) */
+    double pair, pair_n;  /* TWO_PASS_EXT: sum = pair * 2^pair_n */
+    double fixed;         /* FIXED_MAX: sum relative to phi */
+    float m, m2;          /* largest, second largest (equal to m when m is there twice) */
+    float reach;          /* TWO_PASS_EXT: largest finite |v| */
+    int32_t arg;          /* smallest index of m; -1 while nothing is above -Inf (scan: of the first -Inf) */
+    int32_t nan;          /* scan: index of the first NaN, or -1 */
+};
+
+#endif
