@@ -25,6 +25,7 @@ printf 'OPS = %s\n' "$(echo $ops)"
 files_of OP_HEADER_FILES 'plugin-api/tenon/ops/@.h'
 files_of OP_CONTRACTS 'plugin-api/ops/@_op*.c'
 files_of OP_CPU 'backends/cpu/ops/@_cpu*.c'
+files_of OP_CPU_HEADER_FILES 'backends/cpu/ops/@_cpu*.h'
 files_of OP_GPU 'shaders/@_gpu*.c'
 files_of OP_CONTRACT_TESTS 'tests/abi/ops/@_contract*.c'
 files_of OP_REFERENCES 'tests/conform/ops/@_ref*.c' 'tests/conform/ops/@_suite*.[ch]'
