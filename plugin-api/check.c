@@ -9,7 +9,7 @@
 #include "contract.h"
 
 #define PARAMS_MAX 256
-#define BYTES_MAX (INT64_C(1) << 60) /* so that sums of a few extents never overflow */
+#define BYTES_MAX  (INT64_C(1) << 60) /* so that sums of a few extents never overflow */
 
 static int is_output(const struct tenon_tensor_spec *spec)
 {
@@ -36,8 +36,7 @@ static const char *dtype_set(uint32_t set, char *text, size_t size)
 static int32_t check_dims(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, struct tenon_why *why)
 {
     if (t->rank > TENON_MAX_RANK)
-        return tenon_why_set(why, TENON_E_SHAPE, "%s rank %u: must be at most %d", spec->name, t->rank,
-                             TENON_MAX_RANK);
+        return tenon_why_set(why, TENON_E_SHAPE, "%s rank %u: must be at most %d", spec->name, t->rank, TENON_MAX_RANK);
     int64_t size = TENON_DTYPE_SIZE(t->dtype), count = 1;
     for (uint32_t i = 0; i < TENON_MAX_RANK; i++) {
         long long dim = t->dim[i], stride = t->stride[i];
@@ -51,8 +50,7 @@ static int32_t check_dims(const struct tenon_tensor_spec *spec, const struct ten
         if (dim < 0)
             return tenon_why_set(why, TENON_E_SHAPE, "%s dim[%u] = %lld: must be at least 0", spec->name, i, dim);
         if (stride < 0)
-            return tenon_why_set(why, TENON_E_SHAPE, "%s stride[%u] = %lld: must be at least 0", spec->name, i,
-                                 stride);
+            return tenon_why_set(why, TENON_E_SHAPE, "%s stride[%u] = %lld: must be at least 0", spec->name, i, stride);
         /* Axes of length 0 count as 1 here: a shape is judged the same whether or not it happens to be empty. */
         if (dim > 0 && count > BYTES_MAX / size / dim)
             return tenon_why_set(why, TENON_E_SHAPE, "%s dim[%u] = %lld: the tensor would exceed 2^60 bytes",
@@ -62,8 +60,7 @@ static int32_t check_dims(const struct tenon_tensor_spec *spec, const struct ten
     return TENON_OK;
 }
 
-static int32_t check_strides(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t,
-                             struct tenon_why *why)
+static int32_t check_strides(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, struct tenon_why *why)
 {
     int64_t left = BYTES_MAX / TENON_DTYPE_SIZE(t->dtype);
     for (uint32_t i = 0; i < t->rank; i++)
@@ -208,8 +205,7 @@ static int32_t check_attr(const struct tenon_attr_spec *attr, const unsigned cha
 
 /* Today's layout of the caller's params: what an older caller does not know reads as zero, which means the old
  * behaviour. */
-static int32_t copy_params(const struct tenon_op_contract *contract, const void *from, void *to,
-                           struct tenon_why *why)
+static int32_t copy_params(const struct tenon_op_contract *contract, const void *from, void *to, struct tenon_why *why)
 {
     char what[64];
     snprintf(what, sizeof what, "params of %s", contract->name);

@@ -7,8 +7,12 @@
 
 #include <tenon/ops.h>
 
-#define NAME(name, number, text) case number: return #name;
-#define TEXT(name, number, text) case number: return text;
+#define NAME(name, number, text)                                                                                       \
+    case number:                                                                                                       \
+        return #name;
+#define TEXT(name, number, text)                                                                                       \
+    case number:                                                                                                       \
+        return text;
 
 const char *tenon_status_name(int32_t status)
 {

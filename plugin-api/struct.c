@@ -96,7 +96,7 @@ int32_t tenon_buffer_desc_check(const struct tenon_buffer_desc *desc, const stru
 }
 
 static int32_t check_offset(const struct tenon_bind *bind, const char *what, uint32_t i,
-                          const struct tenon_device_info *info, struct tenon_why *why)
+                            const struct tenon_device_info *info, struct tenon_why *why)
 {
     if (bind->offset & (info->bind_align - 1))
         return tenon_why_set(why, TENON_E_INVALID, "%s %u: offset %llu: must be a multiple of %u", what, i,
@@ -161,7 +161,6 @@ int32_t tenon_cmd_check(const struct tenon_cmd *cmd, const struct tenon_device_i
             return tenon_why_set(why, TENON_E_UNSUPPORTED, "this device has no WAIT command (TENON_CAP_XQUEUE)");
         return cmd->queue ? TENON_OK : tenon_why_set(why, TENON_E_INVALID, "WAIT without a queue");
     default:
-        return tenon_why_set(why, TENON_E_UNSUPPORTED, "command kind %u: known here are RUN COPY FILL WAIT",
-                             cmd->kind);
+        return tenon_why_set(why, TENON_E_UNSUPPORTED, "command kind %u: known here are RUN COPY FILL WAIT", cmd->kind);
     }
 }

@@ -70,7 +70,7 @@ struct tenon_tensor tenon_tensor_make(uint32_t dtype, uint32_t rank, const int64
     tensor.dtype = dtype;
     tensor.rank = rank;
     if (rank > TENON_MAX_RANK)
-        return tensor; /* tenon_op_check names the rank */
+        return tensor;   /* tenon_op_check names the rank */
     uint64_t stride = 1; /* unsigned: absurd dimensions wrap here and are refused by tenon_op_check */
     for (uint32_t i = rank; i-- > 0;) {
         tensor.dim[i] = dim[i];

@@ -10,7 +10,8 @@
  *         return tap_done();
  *     }
  *
- * Every check returns whether it passed. Names are formats. A failure says where, what was there and what was wanted. */
+ * Every check returns whether it passed. Names are formats. A failure says where, what was there and what was wanted.
+ */
 #ifndef TENON_TAP_H
 #define TENON_TAP_H
 
@@ -22,7 +23,7 @@
 #define TAP_PRINTF(a, b)
 #endif
 
-#define ok(condition, ...) tap_ok(__FILE__, __LINE__, (condition) != 0, __VA_ARGS__)
+#define ok(condition, ...)     tap_ok(__FILE__, __LINE__, (condition) != 0, __VA_ARGS__)
 #define is_int(got, want, ...) tap_is_int(__FILE__, __LINE__, (int64_t)(got), (int64_t)(want), __VA_ARGS__)
 #define is_str(got, want, ...) tap_is_str(__FILE__, __LINE__, (got), (want), __VA_ARGS__) /* NULL equals NULL alone */
 /* Whether `part` occurs in `text`. */
@@ -35,8 +36,7 @@
 int tap_ok(const char *file, int line, int pass, const char *name, ...) TAP_PRINTF(4, 5);
 int tap_is_int(const char *file, int line, int64_t got, int64_t want, const char *name, ...) TAP_PRINTF(5, 6);
 int tap_is_str(const char *file, int line, const char *got, const char *want, const char *name, ...) TAP_PRINTF(5, 6);
-int tap_has_str(const char *file, int line, const char *text, const char *part, const char *name, ...)
-    TAP_PRINTF(5, 6);
+int tap_has_str(const char *file, int line, const char *text, const char *part, const char *name, ...) TAP_PRINTF(5, 6);
 void tap_skip(const char *reason, const char *name, ...) TAP_PRINTF(2, 3);
 void tap_note(const char *format, ...) TAP_PRINTF(1, 2); /* a comment line */
 #if defined(__GNUC__)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The layer "check": tests both sides of the rules of plugin-api/SPEC.md, call by call. Nothing that breaks a rule is passed on.
- * This file: devices, buffers, plans; check_queue.c: commands and queues. */
+ * The layer "check": tests both sides of the rules of plugin-api/SPEC.md, call by call. Nothing that breaks a rule is
+ * passed on. This file: devices, buffers, plans; check_queue.c: commands and queues. */
 #include "check.h"
 
 #include <stdarg.h>
@@ -58,7 +58,8 @@ static struct hook_object *find(struct hook *hook, uint32_t kind, const void *ke
 {
     struct hook_object *object = key ? tenon__hook_find(hook, kind, key) : NULL;
     if (!object)
-        tenon__check_breach(hook, TENON_E_INVALID, "R40", "%s: %p is not a live %s", function, key, tenon__hook_kind(kind));
+        tenon__check_breach(hook, TENON_E_INVALID, "R40", "%s: %p is not a live %s", function, key,
+                            tenon__hook_kind(kind));
     return object;
 }
 
@@ -94,7 +95,8 @@ static int32_t device_count(struct hook *hook, uint32_t *count)
 static int32_t device_info(struct hook *hook, uint32_t index, struct tenon_device_info *info)
 {
     if (!info || info->struct_size < 8 || info->struct_size > TENON_STRUCT_MAX)
-        return tenon__check_breach(hook, TENON_E_INVALID, "R5", "device_info: struct_size %u", info ? info->struct_size : 0);
+        return tenon__check_breach(hook, TENON_E_INVALID, "R5", "device_info: struct_size %u",
+                                   info ? info->struct_size : 0);
     uint32_t size = info->struct_size;
     int32_t status = tenon__check_status(hook, "device_info", hook->next->device_info(index, info));
     if (info->struct_size != size)
@@ -123,7 +125,8 @@ static int32_t remember_device(struct hook *hook, uint32_t index, struct tenon_d
     return unlock(hook, TENON_OK);
 }
 
-static int32_t device_open(struct hook *hook, uint32_t index, const struct tenon_chain *next, struct tenon_device **device)
+static int32_t device_open(struct hook *hook, uint32_t index, const struct tenon_chain *next,
+                           struct tenon_device **device)
 {
     uint32_t count = 0;
     if (!device)
@@ -176,7 +179,8 @@ static int32_t buffer_create(struct hook *hook, struct tenon_device *device, con
     struct tenon_why why;
     pthread_mutex_lock(&hook->lock);
     struct hook_object *parent = find(hook, HOOK_DEVICE, device, "buffer_create");
-    struct tenon_device_info info = parent ? ((struct check_device *)parent->data)->info : (struct tenon_device_info){0};
+    struct tenon_device_info info =
+        parent ? ((struct check_device *)parent->data)->info : (struct tenon_device_info){0};
     pthread_mutex_unlock(&hook->lock);
     if (!parent)
         return TENON_E_INVALID;
@@ -199,7 +203,8 @@ static int32_t buffer_create(struct hook *hook, struct tenon_device *device, con
     }
     pthread_mutex_lock(&hook->lock);
     int twice = tenon__hook_find(hook, HOOK_BUFFER, got) != NULL;
-    struct hook_object *object = twice ? NULL : tenon__hook_add(hook, HOOK_BUFFER, got, parent, sizeof(struct check_buffer));
+    struct hook_object *object =
+        twice ? NULL : tenon__hook_add(hook, HOOK_BUFFER, got, parent, sizeof(struct check_buffer));
     if (object) {
         struct check_buffer *data = object->data;
         data->size = desc->size;
@@ -224,7 +229,8 @@ static void buffer_destroy(struct hook *hook, struct tenon_buffer *buffer)
     struct hook_object *object = find(hook, HOOK_BUFFER, buffer, "buffer_destroy");
     const struct check_queue *queue = object ? busy(hook, object) : NULL;
     if (queue)
-        tenon__check_breach(hook, TENON_E_INVALID, "R40", "buffer_destroy: number %llu of a queue uses it, %llu is done",
+        tenon__check_breach(hook, TENON_E_INVALID, "R40",
+                            "buffer_destroy: number %llu of a queue uses it, %llu is done",
                             (unsigned long long)queue->last, (unsigned long long)queue->done);
     if (object && !queue)
         tenon__hook_remove(hook, object);
@@ -241,7 +247,8 @@ static int32_t may_map(struct hook *hook, struct hook_object *object, uint64_t o
         return tenon__check_breach(hook, TENON_E_INVALID, "R42", "buffer_map: mode 0x%x", mode);
     if (!size || offset > data->size || size > data->size - offset)
         return tenon__check_breach(hook, TENON_E_INVALID, "R42", "buffer_map: %llu bytes at %llu of a buffer of %llu",
-                                   (unsigned long long)size, (unsigned long long)offset, (unsigned long long)data->size);
+                                   (unsigned long long)size, (unsigned long long)offset,
+                                   (unsigned long long)data->size);
     if (data->mapped)
         return tenon__check_breach(hook, TENON_E_INVALID, "R42", "buffer_map: the buffer is mapped already");
     if (!(device->info.caps & TENON_CAP_UNIFIED) && busy(hook, object))
@@ -281,7 +288,8 @@ static int32_t buffer_unmap(struct hook *hook, struct tenon_buffer *buffer)
     if (!object)
         return unlock(hook, TENON_E_INVALID);
     if (!data->mapped)
-        return unlock(hook, tenon__check_breach(hook, TENON_E_INVALID, "R42", "buffer_unmap: the buffer is not mapped"));
+        return unlock(hook,
+                      tenon__check_breach(hook, TENON_E_INVALID, "R42", "buffer_unmap: the buffer is not mapped"));
     data->mapped = 0;
     pthread_mutex_unlock(&hook->lock);
     return tenon__check_status(hook, "buffer_unmap", hook->next->buffer_unmap(buffer));
@@ -297,7 +305,8 @@ static int32_t read_info(struct hook *hook, const struct tenon_plan *plan, struc
     if (info->struct_size != sizeof *info)
         return tenon__check_backend_breach(hook, "R5", "plan_info changed struct_size");
     if (info->workspace_align & (info->workspace_align - 1))
-        return tenon__check_backend_breach(hook, "R53", "workspace_align %u is not a power of two", info->workspace_align);
+        return tenon__check_backend_breach(hook, "R53", "workspace_align %u is not a power of two",
+                                           info->workspace_align);
     if (!memchr(info->impl, 0, sizeof info->impl))
         return tenon__check_backend_breach(hook, "R8", "impl has no NUL");
     return TENON_OK;
@@ -313,7 +322,8 @@ static int32_t remember_plan(struct hook *hook, struct tenon_device *device, con
     pthread_mutex_lock(&hook->lock);
     struct hook_object *parent = tenon__hook_find(hook, HOOK_DEVICE, device);
     if (tenon__hook_find(hook, HOOK_PLAN, plan))
-        return unlock(hook, tenon__check_backend_breach(hook, "R40", "plan_create gave out a plan that is alive already"));
+        return unlock(hook,
+                      tenon__check_backend_breach(hook, "R40", "plan_create gave out a plan that is alive already"));
     struct hook_object *object = tenon__hook_add(hook, HOOK_PLAN, plan, parent, sizeof(struct check_plan));
     if (!object)
         return unlock(hook, tenon__hook_fail(hook, TENON_E_NOMEM, "out of memory for a layer"));
@@ -372,12 +382,15 @@ static int32_t plan_info(struct hook *hook, const struct tenon_plan *plan, struc
     if (unlock(hook, object ? TENON_OK : TENON_E_INVALID))
         return TENON_E_INVALID;
     if (!info || info->struct_size < 8 || info->struct_size > TENON_STRUCT_MAX)
-        return tenon__check_breach(hook, TENON_E_INVALID, "R5", "plan_info: struct_size %u", info ? info->struct_size : 0);
+        return tenon__check_breach(hook, TENON_E_INVALID, "R5", "plan_info: struct_size %u",
+                                   info ? info->struct_size : 0);
     uint32_t size = info->struct_size;
     int32_t status = tenon__check_status(hook, "plan_info", hook->next->plan_info(plan, info));
     if (info->struct_size != size)
-        return tenon__check_backend_breach(hook, "R5", "plan_info changed struct_size from %u to %u", size, info->struct_size);
-    if (!status && size >= sizeof *info && (info->workspace != first.workspace || info->workspace_align != first.workspace_align))
+        return tenon__check_backend_breach(hook, "R5", "plan_info changed struct_size from %u to %u", size,
+                                           info->struct_size);
+    if (!status && size >= sizeof *info &&
+        (info->workspace != first.workspace || info->workspace_align != first.workspace_align))
         return tenon__check_backend_breach(hook, "R53", "the workspace of a plan changed from %llu to %llu",
                                            (unsigned long long)first.workspace, (unsigned long long)info->workspace);
     return status;

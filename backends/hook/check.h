@@ -43,7 +43,8 @@ struct check_queue {
 };
 
 /* The caller broke a rule: an ERROR line, and `status` with the sentence. */
-int32_t tenon__check_breach(struct hook *hook, int32_t status, const char *rule, const char *format, ...) TENON_PRINTF(4, 5);
+int32_t tenon__check_breach(struct hook *hook, int32_t status, const char *rule, const char *format, ...)
+    TENON_PRINTF(4, 5);
 /* The backend broke a rule: an ERROR line, and INTERNAL. */
 int32_t tenon__check_backend_breach(struct hook *hook, const char *rule, const char *format, ...) TENON_PRINTF(3, 4);
 /* The status as a caller may see it: a number that is no status is the backend's breach. */
@@ -51,16 +52,16 @@ int32_t tenon__check_status(struct hook *hook, const char *function, int32_t sta
 
 /* With hook->lock held. queue: NULL for a recording. */
 int32_t tenon__check_cmds(struct hook *hook, struct hook_object *device, struct hook_object *queue,
-                   const struct tenon_cmd *const *cmds, uint32_t n);
+                          const struct tenon_cmd *const *cmds, uint32_t n);
 /* Calls fn for every buffer and plan that the commands use. */
 void tenon__check_each_ref(struct hook *hook, const struct tenon_cmd *const *cmds, uint32_t n,
-                    void (*fn)(void *context, struct hook *hook, uint32_t kind, const void *key), void *context);
+                           void (*fn)(void *context, struct hook *hook, uint32_t kind, const void *key), void *context);
 struct check_use *tenon__check_uses(struct hook_object *object);
 
-int32_t tenon__check_enqueue(struct hook *hook, struct tenon_queue *queue, const struct tenon_cmd *const *cmds, uint32_t n,
-                      uint64_t *seq);
+int32_t tenon__check_enqueue(struct hook *hook, struct tenon_queue *queue, const struct tenon_cmd *const *cmds,
+                             uint32_t n, uint64_t *seq);
 int32_t tenon__check_queue_wait(struct hook *hook, struct tenon_queue *queue, uint64_t seq, uint64_t timeout_ns);
-int32_t tenon__check_plan_record(struct hook *hook, struct tenon_device *device, const struct tenon_cmd *const *cmds, uint32_t n,
-                          struct tenon_plan **plan);
+int32_t tenon__check_plan_record(struct hook *hook, struct tenon_device *device, const struct tenon_cmd *const *cmds,
+                                 uint32_t n, struct tenon_plan **plan);
 
 #endif

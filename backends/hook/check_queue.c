@@ -7,11 +7,12 @@
 #include <string.h>
 
 #define BAD(status, rule, ...) tenon__check_breach(hook, status, rule, __VA_ARGS__)
-#define WIDE(value) ((unsigned long long)(value))
+#define WIDE(value)            ((unsigned long long)(value))
 
-/* A buffer of this device with `size` bytes at the bind's offset. range: where that is in the address space of overlaps. */
-static int32_t check_range(struct hook *hook, const struct hook_object *device, const struct tenon_bind *bind, uint64_t size,
-                           int32_t status, const char *rule, const char *what, uint64_t range[2])
+/* A buffer of this device with `size` bytes at the bind's offset. range: where that is in the address space of
+ * overlaps. */
+static int32_t check_range(struct hook *hook, const struct hook_object *device, const struct tenon_bind *bind,
+                           uint64_t size, int32_t status, const char *rule, const char *what, uint64_t range[2])
 {
     struct hook_object *object = bind->buffer ? tenon__hook_find(hook, HOOK_BUFFER, bind->buffer) : NULL;
     if (!object || object->device != device)
@@ -44,8 +45,8 @@ static int32_t check_workspace(struct hook *hook, const struct hook_object *devi
     if (status)
         return status;
     if (plan->info.workspace_align && cmd->workspace.offset % plan->info.workspace_align)
-        return BAD(TENON_E_WORKSPACE, "R64", "RUN: workspace at %llu: must be a multiple of %u", WIDE(cmd->workspace.offset),
-                   plan->info.workspace_align);
+        return BAD(TENON_E_WORKSPACE, "R64", "RUN: workspace at %llu: must be a multiple of %u",
+                   WIDE(cmd->workspace.offset), plan->info.workspace_align);
     for (uint32_t i = 0; i < plan->n_tensors; i++)
         if (overlap(space, range[i]))
             return BAD(TENON_E_WORKSPACE, "R64", "RUN: workspace overlaps tensor %u", i);
@@ -83,7 +84,8 @@ static int32_t check_run(struct hook *hook, const struct hook_object *device, co
             return status;
     }
     struct tenon_why why;
-    if (plan->contract && tenon_op_check_alias(plan->contract, plan->params, plan->tensor, (const uint64_t(*)[2])range, &why))
+    if (plan->contract &&
+        tenon_op_check_alias(plan->contract, plan->params, plan->tensor, (const uint64_t(*)[2])range, &why))
         return BAD(TENON_E_ALIAS, "R65", "RUN: %s", why.text);
     return check_workspace(hook, device, plan, cmd, (const uint64_t(*)[2])range);
 }
@@ -176,8 +178,8 @@ static void mark(void *context, struct hook *hook, uint32_t kind, const void *ke
 }
 
 /* With the lock held, after the backend took the batch. */
-static int32_t note_batch(struct hook *hook, struct hook_object *object, const struct tenon_cmd *const *cmds, uint32_t n,
-                          uint64_t got)
+static int32_t note_batch(struct hook *hook, struct hook_object *object, const struct tenon_cmd *const *cmds,
+                          uint32_t n, uint64_t got)
 {
     struct check_queue *queue = object->data;
     const struct check_device *device = object->device->data;
@@ -198,8 +200,8 @@ static int32_t leave(struct hook *hook, struct hook_object *object, int32_t stat
     return status;
 }
 
-int32_t tenon__check_enqueue(struct hook *hook, struct tenon_queue *queue, const struct tenon_cmd *const *cmds, uint32_t n,
-                             uint64_t *seq)
+int32_t tenon__check_enqueue(struct hook *hook, struct tenon_queue *queue, const struct tenon_cmd *const *cmds,
+                             uint32_t n, uint64_t *seq)
 {
     const uint64_t untouched = UINT64_C(0x7e907e907e907e90);
     uint64_t got = untouched;

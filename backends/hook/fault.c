@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The layer "fault": fails on purpose, so that a host's paths of failure run without a broken device. Settings (numbers count from 1):
+ * The layer "fault": fails on purpose, so that a host's paths of failure run without a broken device. Settings (numbers
+ * count from 1):
  *
  *     call=N    the Nth call that can fail gives `status` and is not passed on
  *     status=S  the status of `call`, by its name in lower or upper case; NOMEM when not set
- *     lost=N    the Nth enqueue or queue_wait gives LOST, and so does every later call on that device but destroys and close
- *     alloc=N   the Nth allocation of the backend gives NULL
- *     persistent=1  not the Nth alone but every one from then on (call, alloc)
+ *     lost=N    the Nth enqueue or queue_wait gives LOST, and so does every later call on that device but destroys and
+ * close alloc=N   the Nth allocation of the backend gives NULL persistent=1  not the Nth alone but every one from then
+ * on (call, alloc)
  */
 #include "hook.h"
 
@@ -21,7 +22,7 @@ struct fault {
     int persistent;
     int32_t status;
     _Atomic uint64_t calls, submissions, allocs;
-    struct tenon_host *below;          /* the wrapped backend's host table, */
+    struct tenon_host *below; /* the wrapped backend's host table, */
     void *(*real_alloc)(const struct tenon_host *host, size_t size, size_t align); /* and its allocator */
 };
 
@@ -48,7 +49,8 @@ static int32_t status_by_name(const struct hook *hook, const char *name, int32_t
             *status = s;
             return TENON_OK;
         }
-    return tenon__hook_fail(hook, TENON_E_ARG, "status = %s: must be the name of a failure, such as NOMEM or LOST", name);
+    return tenon__hook_fail(hook, TENON_E_ARG, "status = %s: must be the name of a failure, such as NOMEM or LOST",
+                            name);
 }
 
 static int due(uint64_t wanted, int persistent, _Atomic uint64_t *count)
@@ -138,8 +140,8 @@ static int32_t gate(struct hook *hook, uint32_t kind, const void *key, const cha
     return TENON_OK;
 }
 
-/* The device is lost from now on. In truth it is alive, and the caller may destroy everything as soon as it hears LOST: so all
- * that was submitted is waited for first. */
+/* The device is lost from now on. In truth it is alive, and the caller may destroy everything as soon as it hears LOST:
+ * so all that was submitted is waited for first. */
 static void lose(struct hook *hook, struct tenon_queue *queue)
 {
     struct hook_object *mine = tenon__hook_find(hook, HOOK_QUEUE, queue);
@@ -201,7 +203,8 @@ static int32_t device_info(struct hook *hook, uint32_t index, struct tenon_devic
     return status ? status : hook->next->device_info(index, info);
 }
 
-static int32_t device_open(struct hook *hook, uint32_t index, const struct tenon_chain *next, struct tenon_device **device)
+static int32_t device_open(struct hook *hook, uint32_t index, const struct tenon_chain *next,
+                           struct tenon_device **device)
 {
     int32_t status = gate(hook, HOOK_DEVICE, NULL, "device_open");
     if (!status)
@@ -285,8 +288,8 @@ static int32_t queue_wait(struct hook *hook, struct tenon_queue *queue, uint64_t
     return status ? status : hook->next->queue_wait(queue, seq, timeout_ns);
 }
 
-static int32_t plan_record(struct hook *hook, struct tenon_device *device, const struct tenon_cmd *const *cmds, uint32_t n,
-                           struct tenon_plan **plan)
+static int32_t plan_record(struct hook *hook, struct tenon_device *device, const struct tenon_cmd *const *cmds,
+                           uint32_t n, struct tenon_plan **plan)
 {
     int32_t status = gate(hook, HOOK_DEVICE, device, "plan_record");
     if (!status)
@@ -296,11 +299,11 @@ static int32_t plan_record(struct hook *hook, struct tenon_device *device, const
     return status;
 }
 
-#define DESTROY(name, type, kind)                                 \
-    static void name(struct hook *hook, struct type *object)      \
-    {                                                             \
-        forget(hook, kind, object);                               \
-        hook->next->name(object);                                 \
+#define DESTROY(name, type, kind)                                                                                      \
+    static void name(struct hook *hook, struct type *object)                                                           \
+    {                                                                                                                  \
+        forget(hook, kind, object);                                                                                    \
+        hook->next->name(object);                                                                                      \
     }
 DESTROY(device_close, tenon_device, HOOK_DEVICE)
 DESTROY(buffer_destroy, tenon_buffer, HOOK_BUFFER)

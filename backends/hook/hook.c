@@ -10,62 +10,63 @@ static struct hook hooks[HOOK_SLOTS];
 
 /* ---- one set of functions a slot ---- */
 
-#define CALL(n, name, parameters, ...)                        \
-    static int32_t name##_##n parameters                      \
-    {                                                         \
-        return tenon__layer.name(&hooks[n], __VA_ARGS__);     \
+#define CALL(n, name, parameters, ...)                                                                                 \
+    static int32_t name##_##n parameters                                                                               \
+    {                                                                                                                  \
+        return tenon__layer.name(&hooks[n], __VA_ARGS__);                                                              \
     }
-#define DESTROY(n, name, type)                                \
-    static void name##_##n(struct type *object)               \
-    {                                                         \
-        tenon__layer.name(&hooks[n], object);                 \
+#define DESTROY(n, name, type)                                                                                         \
+    static void name##_##n(struct type *object)                                                                        \
+    {                                                                                                                  \
+        tenon__layer.name(&hooks[n], object);                                                                          \
     }
-#define SLOT(n)                                                                                                           \
-    CALL(n, device_count, (uint32_t * count), count)                                                                      \
-    CALL(n, device_info, (uint32_t index, struct tenon_device_info * info), index, info)                                  \
-    CALL(n, device_open, (uint32_t index, const struct tenon_chain *next, struct tenon_device **device), index, next,     \
-         device)                                                                                                          \
-    DESTROY(n, device_close, tenon_device)                                                                                \
-    CALL(n, buffer_create,                                                                                                \
-         (struct tenon_device * device, const struct tenon_buffer_desc *desc, struct tenon_buffer **buffer), device,      \
-         desc, buffer)                                                                                                    \
-    DESTROY(n, buffer_destroy, tenon_buffer)                                                                              \
-    CALL(n, buffer_map, (struct tenon_buffer * buffer, uint64_t offset, uint64_t size, uint32_t mode, void **pointer),    \
-         buffer, offset, size, mode, pointer)                                                                             \
-    CALL(n, buffer_unmap, (struct tenon_buffer * buffer), buffer)                                                         \
-    CALL(n, plan_create,                                                                                                  \
-         (struct tenon_device * device, const struct tenon_op_desc *desc, struct tenon_plan **plan), device, desc, plan)  \
-    CALL(n, plan_info, (const struct tenon_plan *plan, struct tenon_plan_info *info), plan, info)                         \
-    DESTROY(n, plan_destroy, tenon_plan)                                                                                  \
-    CALL(n, queue_create, (struct tenon_device * device, uint32_t flags, struct tenon_queue **queue), device, flags,      \
-         queue)                                                                                                           \
-    DESTROY(n, queue_destroy, tenon_queue)                                                                                \
-    CALL(n, enqueue,                                                                                                      \
-         (struct tenon_queue * queue, const struct tenon_cmd *const *cmds, uint32_t count, uint64_t *seq), queue, cmds,   \
-         count, seq)                                                                                                      \
-    CALL(n, queue_wait, (struct tenon_queue * queue, uint64_t seq, uint64_t timeout_ns), queue, seq, timeout_ns)          \
-    CALL(n, plan_record,                                                                                                  \
-         (struct tenon_device * device, const struct tenon_cmd *const *cmds, uint32_t count, struct tenon_plan **plan),   \
-         device, cmds, count, plan)                                                                                       \
-    static const void *extension_##n(const char *id)                                                                      \
-    {                                                                                                                     \
-        return tenon__layer.extension(&hooks[n], id);                                                                     \
+#define SLOT(n)                                                                                                        \
+    CALL(n, device_count, (uint32_t * count), count)                                                                   \
+    CALL(n, device_info, (uint32_t index, struct tenon_device_info * info), index, info)                               \
+    CALL(n, device_open, (uint32_t index, const struct tenon_chain *next, struct tenon_device **device), index, next,  \
+         device)                                                                                                       \
+    DESTROY(n, device_close, tenon_device)                                                                             \
+    CALL(n, buffer_create,                                                                                             \
+         (struct tenon_device * device, const struct tenon_buffer_desc *desc, struct tenon_buffer **buffer), device,   \
+         desc, buffer)                                                                                                 \
+    DESTROY(n, buffer_destroy, tenon_buffer)                                                                           \
+    CALL(n, buffer_map, (struct tenon_buffer * buffer, uint64_t offset, uint64_t size, uint32_t mode, void **pointer), \
+         buffer, offset, size, mode, pointer)                                                                          \
+    CALL(n, buffer_unmap, (struct tenon_buffer * buffer), buffer)                                                      \
+    CALL(n, plan_create, (struct tenon_device * device, const struct tenon_op_desc *desc, struct tenon_plan **plan),   \
+         device, desc, plan)                                                                                           \
+    CALL(n, plan_info, (const struct tenon_plan *plan, struct tenon_plan_info *info), plan, info)                      \
+    DESTROY(n, plan_destroy, tenon_plan)                                                                               \
+    CALL(n, queue_create, (struct tenon_device * device, uint32_t flags, struct tenon_queue * *queue), device, flags,  \
+         queue)                                                                                                        \
+    DESTROY(n, queue_destroy, tenon_queue)                                                                             \
+    CALL(n, enqueue, (struct tenon_queue * queue, const struct tenon_cmd *const *cmds, uint32_t count, uint64_t *seq), \
+         queue, cmds, count, seq)                                                                                      \
+    CALL(n, queue_wait, (struct tenon_queue * queue, uint64_t seq, uint64_t timeout_ns), queue, seq, timeout_ns)       \
+    CALL(                                                                                                              \
+        n, plan_record,                                                                                                \
+        (struct tenon_device * device, const struct tenon_cmd *const *cmds, uint32_t count, struct tenon_plan **plan), \
+        device, cmds, count, plan)                                                                                     \
+    static const void *extension_##n(const char *id)                                                                   \
+    {                                                                                                                  \
+        return tenon__layer.extension(&hooks[n], id);                                                                  \
     }
-#define TABLE(n)                                                                                                          \
-    {                                                                                                                     \
-        .struct_size = sizeof(struct tenon_backend), .abi_minor = TENON_ABI_MINOR, .device_count = device_count_##n,      \
-        .device_info = device_info_##n, .device_open = device_open_##n, .device_close = device_close_##n,                 \
-        .buffer_create = buffer_create_##n, .buffer_destroy = buffer_destroy_##n, .buffer_map = buffer_map_##n,           \
-        .buffer_unmap = buffer_unmap_##n, .plan_create = plan_create_##n, .plan_info = plan_info_##n,                     \
-        .plan_destroy = plan_destroy_##n, .queue_create = queue_create_##n, .queue_destroy = queue_destroy_##n,           \
-        .enqueue = enqueue_##n, .queue_wait = queue_wait_##n, .plan_record = plan_record_##n,                             \
-        .extension = extension_##n,                                                                                       \
+#define TABLE(n)                                                                                                       \
+    {                                                                                                                  \
+        .struct_size = sizeof(struct tenon_backend), .abi_minor = TENON_ABI_MINOR, .device_count = device_count_##n,   \
+        .device_info = device_info_##n, .device_open = device_open_##n, .device_close = device_close_##n,              \
+        .buffer_create = buffer_create_##n, .buffer_destroy = buffer_destroy_##n, .buffer_map = buffer_map_##n,        \
+        .buffer_unmap = buffer_unmap_##n, .plan_create = plan_create_##n, .plan_info = plan_info_##n,                  \
+        .plan_destroy = plan_destroy_##n, .queue_create = queue_create_##n, .queue_destroy = queue_destroy_##n,        \
+        .enqueue = enqueue_##n, .queue_wait = queue_wait_##n, .plan_record = plan_record_##n,                          \
+        .extension = extension_##n,                                                                                    \
     }
 
-SLOT(0) SLOT(1) SLOT(2) SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7)
+SLOT(0)
+SLOT(1) SLOT(2) SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7)
 
-static struct tenon_backend tables[HOOK_SLOTS] = {TABLE(0), TABLE(1), TABLE(2), TABLE(3),
-                                                  TABLE(4), TABLE(5), TABLE(6), TABLE(7)};
+    static struct tenon_backend tables[HOOK_SLOTS] = {TABLE(0), TABLE(1), TABLE(2), TABLE(3),
+                                                      TABLE(4), TABLE(5), TABLE(6), TABLE(7)};
 
 /* ---- the entry ---- */
 
@@ -126,8 +127,8 @@ int32_t tenon__hook_fail(const struct hook *hook, int32_t status, const char *fo
     return hook->host->fail(hook->host, status, text);
 }
 
-int32_t tenon__hook_plan_record(const struct hook *hook, struct tenon_device *device, const struct tenon_cmd *const *cmds,
-                                uint32_t n, struct tenon_plan **plan)
+int32_t tenon__hook_plan_record(const struct hook *hook, struct tenon_device *device,
+                                const struct tenon_cmd *const *cmds, uint32_t n, struct tenon_plan **plan)
 {
     if (!hook->next->plan_record)
         return tenon__hook_fail(hook, TENON_E_UNSUPPORTED, "%s cannot record", hook->next->id);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What the layers share. A layer is a backend's table in front of another backend's table. Most functions of a table know their object
- * but device_count, device_info, device_open and extension know nothing, so each wrapped backend gets a table of its own functions
- * (hook.c makes them by macro), which pass its `struct hook` on. Objects are the wrapped backend's own pointers: the layers keep
- * records beside them and hand everything through unchanged. */
+ * What the layers share. A layer is a backend's table in front of another backend's table. Most functions of a table
+ * know their object but device_count, device_info, device_open and extension know nothing, so each wrapped backend gets
+ * a table of its own functions (hook.c makes them by macro), which pass its `struct hook` on. Objects are the wrapped
+ * backend's own pointers: the layers keep records beside them and hand everything through unchanged. */
 #ifndef TENON_HOOK_H
 #define TENON_HOOK_H
 
@@ -13,7 +13,7 @@
 #include <tenon/backend.h>
 #include <tenon/ops.h>
 
-#define HOOK_SLOTS 8     /* backends that one layer can wrap at once */
+#define HOOK_SLOTS   8   /* backends that one layer can wrap at once */
 #define HOOK_BUCKETS 256 /* of the table of objects */
 
 enum { HOOK_DEVICE, HOOK_BUFFER, HOOK_PLAN, HOOK_QUEUE };
@@ -73,11 +73,12 @@ void tenon__hook_log(const struct hook *hook, int32_t level, const char *format,
 /* host->fail with printf. */
 int32_t tenon__hook_fail(const struct hook *hook, int32_t status, const char *format, ...) TENON_PRINTF(3, 4);
 /* The next table's, or UNSUPPORTED when it has none. */
-int32_t tenon__hook_plan_record(const struct hook *hook, struct tenon_device *device, const struct tenon_cmd *const *cmds,
-                                uint32_t n, struct tenon_plan **plan);
+int32_t tenon__hook_plan_record(const struct hook *hook, struct tenon_device *device,
+                                const struct tenon_cmd *const *cmds, uint32_t n, struct tenon_plan **plan);
 const void *tenon__hook_extension(struct hook *hook, const char *id);
 
-/* Objects. All of these are called with hook->lock held. add: data_size zeroed bytes come with it; NULL when out of memory. */
+/* Objects. All of these are called with hook->lock held. add: data_size zeroed bytes come with it; NULL when out of
+ * memory. */
 struct hook_object *tenon__hook_add(struct hook *hook, uint32_t kind, const void *key, struct hook_object *device,
                                     size_t data_size);
 struct hook_object *tenon__hook_find(struct hook *hook, uint32_t kind, const void *key);

@@ -92,9 +92,9 @@ static void add_cmd(struct line *line, const struct tenon_cmd *cmd)
     }
 }
 
-#define BEGIN(...)         \
-    struct line line = {.used = 0}; \
-    add(&line, __VA_ARGS__); \
+#define BEGIN(...)                                                                                                     \
+    struct line line = {.used = 0};                                                                                    \
+    add(&line, __VA_ARGS__);                                                                                           \
     begin(&line)
 
 static int32_t start(struct hook *hook)
@@ -121,7 +121,8 @@ static int32_t device_info(struct hook *hook, uint32_t index, struct tenon_devic
     return done(hook, &line, status);
 }
 
-static int32_t device_open(struct hook *hook, uint32_t index, const struct tenon_chain *next, struct tenon_device **device)
+static int32_t device_open(struct hook *hook, uint32_t index, const struct tenon_chain *next,
+                           struct tenon_device **device)
 {
     BEGIN("device_open(%" PRIu32 ")", index);
     int32_t status = hook->next->device_open(index, next, device);
@@ -208,8 +209,8 @@ static int32_t queue_wait(struct hook *hook, struct tenon_queue *queue, uint64_t
     return done(hook, &line, hook->next->queue_wait(queue, seq, timeout_ns));
 }
 
-static int32_t plan_record(struct hook *hook, struct tenon_device *device, const struct tenon_cmd *const *cmds, uint32_t n,
-                           struct tenon_plan **plan)
+static int32_t plan_record(struct hook *hook, struct tenon_device *device, const struct tenon_cmd *const *cmds,
+                           uint32_t n, struct tenon_plan **plan)
 {
     struct line line = {.used = 0};
     add(&line, "plan_record(%p,", (void *)device);
@@ -231,12 +232,12 @@ static const void *extension(struct hook *hook, const char *id)
     return found;
 }
 
-#define DESTROY(name, type)                                       \
-    static void name(struct hook *hook, struct type *object)      \
-    {                                                             \
-        BEGIN(#name "(%p)", (void *)object);                      \
-        hook->next->name(object);                                 \
-        end(hook, &line, "done");                                 \
+#define DESTROY(name, type)                                                                                            \
+    static void name(struct hook *hook, struct type *object)                                                           \
+    {                                                                                                                  \
+        BEGIN(#name "(%p)", (void *)object);                                                                           \
+        hook->next->name(object);                                                                                      \
+        end(hook, &line, "done");                                                                                      \
     }
 DESTROY(device_close, tenon_device)
 DESTROY(buffer_destroy, tenon_buffer)

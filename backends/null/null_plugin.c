@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The template of a backend: memory, transfers and queues are complete, and every operator is checked by its contract and then
- * declined. Copy it, rename null, and give null_plan_create and run() your hardware; README.md has the steps. */
+ * The template of a backend: memory, transfers and queues are complete, and every operator is checked by its contract
+ * and then declined. Copy it, rename null, and give null_plan_create and run() your hardware; README.md has the steps.
+ */
 #include <string.h>
 
 #include <tenon/backend.h>
@@ -100,10 +101,11 @@ static int inside(const struct tenon_buffer *buffer, uint64_t offset, uint64_t s
     return offset <= buffer->size && size <= buffer->size - offset;
 }
 
-static int32_t null_buffer_map(struct tenon_buffer *buffer, uint64_t offset, uint64_t size, uint32_t mode, void **pointer)
+static int32_t null_buffer_map(struct tenon_buffer *buffer, uint64_t offset, uint64_t size, uint32_t mode,
+                               void **pointer)
 {
     if (!mode || mode & ~(TENON_MAP_READ | TENON_MAP_WRITE) || !size || !inside(buffer, offset, size) || buffer->mapped)
-        return host->fail(host, TENON_E_INVALID, "map: mode READ, WRITE or both, a range inside, one mapping at a time");
+        return host->fail(host, TENON_E_INVALID, "map: READ, WRITE or both, a range inside, one mapping at a time");
     buffer->mapped = 1;
     *pointer = buffer->memory + offset;
     return TENON_OK;
@@ -124,7 +126,7 @@ static int32_t null_plan_create(struct tenon_device *device, const struct tenon_
     (void)device, (void)plan;
     int32_t status = tenon_op_check(desc, &op, NULL, 0, &why);
     if (!status)
-        status = tenon_why_set(&why, TENON_E_UNSUPPORTED, "%s: this is the template backend, it has no kernels", op->name);
+        status = tenon_why_set(&why, TENON_E_UNSUPPORTED, "%s: the template backend has no kernels", op->name);
     return host->fail(host, status, why.text);
 }
 

@@ -10,7 +10,7 @@
 #include "../contract.h"
 
 #define EXTENT_MAX INT32_MAX
-#define GROUP 32 /* weights that share a scale come in multiples of this */
+#define GROUP      32 /* weights that share a scale come in multiples of this */
 
 static const struct tenon_tensor_spec tensors[] = {
     [TENON_LINEAR_X] = {"x", TENON_IN, TENON_T_FLOAT, "[...,K]; trans_x: [K,M]", "activations"},
@@ -38,7 +38,10 @@ static const struct tenon_attr_spec attrs[] = {
     {.name = AT(act), .type = TENON_ATTR_ENUM, .max = TENON_ACT_COUNT - 1, .names = acts, .text = "activation"},
     {.name = AT(trans_x), .type = TENON_ATTR_U32, .max = 1, .text = "x is [K,M]"},
     {.name = AT(trans_w), .type = TENON_ATTR_U32, .max = 1, .text = "w is [K,N]"},
-    {.name = AT(alpha), .type = TENON_ATTR_F32, .min = -FLT_MAX, .max = FLT_MAX,
+    {.name = AT(alpha),
+     .type = TENON_ATTR_F32,
+     .min = -FLT_MAX,
+     .max = FLT_MAX,
      .text = "range expansion of xsilu, xgelu, xatlu"},
     {.name = AT(threshold), .type = TENON_ATTR_F32, .min = -FLT_MAX, .max = FLT_MAX, .text = "threshold of fatrelu"},
 };
@@ -117,9 +120,8 @@ static int32_t check_like_y(const struct tenon_linear_params *p, uint32_t i, con
     else if (fits)
         fits = memcmp(y->dim, x->dim, (x->rank - 1) * sizeof x->dim[0]) == 0;
     if (!fits)
-        return tenon_why_set(why, TENON_E_SHAPE,
-                             "%s shape (rank %u, last axis %lld): must be %s, then N = %lld", tensors[i].name, y->rank,
-                             y->rank ? (long long)y->dim[y->rank - 1] : 0LL,
+        return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, last axis %lld): must be %s, then N = %lld",
+                             tensors[i].name, y->rank, y->rank ? (long long)y->dim[y->rank - 1] : 0LL,
                              p->trans_x ? "M" : "the leading axes of x", (long long)e->n);
     return check_matrix(i, y, &rows, &cols, why);
 }

@@ -30,8 +30,8 @@ static const struct tenon_tensor_spec tensors[] = {
 };
 
 static const char *const kinds[] = {"exp", "log_exp", NULL};
-static const char *const algos[] = {"auto", "three_pass_recompute", "three_pass_reload", "two_pass_ext", "online",
-                                    "fixed_max", NULL};
+static const char *const algos[] = {
+    "auto", "three_pass_recompute", "three_pass_reload", "two_pass_ext", "online", "fixed_max", NULL};
 static const char *const empty_rows[] = {"zero", "nan", "uniform", NULL};
 
 TENON_PARAMS_SIZE(tenon_softmax_params, 32);
@@ -46,19 +46,44 @@ TENON_PARAMS_AT(tenon_softmax_params, win, 28);
 
 #define AT(field) #field, .offset = offsetof(struct tenon_softmax_params, field)
 static const struct tenon_attr_spec attrs[] = {
-    {.name = AT(kind), .type = TENON_ATTR_ENUM, .max = TENON_SOFTMAX_LOG_EXP, .names = kinds,
+    {.name = AT(kind),
+     .type = TENON_ATTR_ENUM,
+     .max = TENON_SOFTMAX_LOG_EXP,
+     .names = kinds,
      .text = "softmax or its logarithm"},
-    {.name = AT(algo), .type = TENON_ATTR_ENUM, .max = TENON_SOFTMAX_FIXED_MAX, .names = algos,
+    {.name = AT(algo),
+     .type = TENON_ATTR_ENUM,
+     .max = TENON_SOFTMAX_FIXED_MAX,
+     .names = algos,
      .text = "same result within tolerance, different traffic"},
-    {.name = AT(empty_row), .type = TENON_ATTR_ENUM, .max = TENON_SOFTMAX_EMPTY_UNIFORM, .names = empty_rows,
+    {.name = AT(empty_row),
+     .type = TENON_ATTR_ENUM,
+     .max = TENON_SOFTMAX_EMPTY_UNIFORM,
+     .names = empty_rows,
      .text = "y of a row with nothing above -Inf"},
-    {.name = AT(scale), .type = TENON_ATTR_F32, .def = 1, .min = -FLT_MAX, .max = FLT_MAX,
+    {.name = AT(scale),
+     .type = TENON_ATTR_F32,
+     .def = 1,
+     .min = -FLT_MAX,
+     .max = FLT_MAX,
      .text = "factor on the logits, before the bias"},
-    {.name = AT(inv_temp), .type = TENON_ATTR_F32, .def = 1, .min = 0, .max = FLT_MAX,
+    {.name = AT(inv_temp),
+     .type = TENON_ATTR_F32,
+     .def = 1,
+     .min = 0,
+     .max = FLT_MAX,
      .text = "inverse temperature; 0 is uniform"},
-    {.name = AT(phi), .type = TENON_ATTR_F32, .def = 0, .min = -FLT_MAX, .max = FLT_MAX,
+    {.name = AT(phi),
+     .type = TENON_ATTR_F32,
+     .def = 0,
+     .min = -FLT_MAX,
+     .max = FLT_MAX,
      .text = "fixed_max only: the maximum that is assumed"},
-    {.name = AT(win), .type = TENON_ATTR_F32, .def = 60, .min = FLT_MIN, .max = 60,
+    {.name = AT(win),
+     .type = TENON_ATTR_F32,
+     .def = 60,
+     .min = FLT_MIN,
+     .max = 60,
      .text = "fixed_max only: rows whose maximum is further from phi are redone online"},
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The contract library: every way to be refused, and the sentences that say why (R3 R4 R6 R10 R41 R54 R55 R56 R66 R67). */
+ * The contract library: every way to be refused, and the sentences that say why (R3 R4 R6 R10 R41 R54 R55 R56 R66 R67).
+ */
 #include <string.h>
 
 #include "contract.h"
@@ -124,7 +125,8 @@ static void test_tensors(void)
     is_int(tenon_tensor_count(&t), 24, "count");
     is_int(tenon_tensor_bytes(&t), 96, "bytes");
     t.stride[0] = 100;
-    is_int(tenon_tensor_bytes(&t), 4 * (100 + 8 + 3 + 1), "bytes from the first to the last element of a strided tensor");
+    is_int(tenon_tensor_bytes(&t), 4 * (100 + 8 + 3 + 1),
+           "bytes from the first to the last element of a strided tensor");
     t.dim[1] = 0;
     ok(tenon_tensor_bytes(&t) == 0 && tenon_tensor_count(&t) == 0, "an empty tensor");
     t.dtype = 0;
@@ -224,8 +226,11 @@ static void test_buffer_desc(void)
 {
     static char memory[256];
     char *aligned = memory + (64 - (uintptr_t)memory % 64) % 64;
-    struct tenon_device_info info = {.struct_size = sizeof info, .caps = TENON_CAP_IMPORT, .max_buffer = 1 << 20,
-                                     .bind_align = 64, .import_align = 64};
+    struct tenon_device_info info = {.struct_size = sizeof info,
+                                     .caps = TENON_CAP_IMPORT,
+                                     .max_buffer = 1 << 20,
+                                     .bind_align = 64,
+                                     .import_align = 64};
     const struct tenon_buffer_desc good = {.struct_size = sizeof good, .size = 100};
     struct tenon_why why;
     struct tenon_buffer_desc d = good;
@@ -263,11 +268,17 @@ static void test_cmd(void)
     struct tenon_device_info info = {.struct_size = sizeof info, .bind_align = 64};
     struct tenon_buffer *buffer = (struct tenon_buffer *)&info; /* never followed by the check */
     struct tenon_bind args[2] = {{buffer, 0}, {buffer, 64}};
-    const struct tenon_cmd fill = {.struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = args, .size = 8};
-    const struct tenon_cmd copy = {.struct_size = sizeof copy, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = 7};
-    const struct tenon_cmd run = {.struct_size = sizeof run, .kind = TENON_CMD_RUN, .n_args = 2, .args = args,
+    const struct tenon_cmd fill = {
+        .struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = args, .size = 8};
+    const struct tenon_cmd copy = {
+        .struct_size = sizeof copy, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = 7};
+    const struct tenon_cmd run = {.struct_size = sizeof run,
+                                  .kind = TENON_CMD_RUN,
+                                  .n_args = 2,
+                                  .args = args,
                                   .plan = (struct tenon_plan *)&info};
-    const struct tenon_cmd wait = {.struct_size = sizeof wait, .kind = TENON_CMD_WAIT, .queue = (struct tenon_queue *)&info};
+    const struct tenon_cmd wait = {
+        .struct_size = sizeof wait, .kind = TENON_CMD_WAIT, .queue = (struct tenon_queue *)&info};
     struct tenon_why why;
     struct tenon_cmd c = fill;
 #define IS(status, name) is_int(tenon_cmd_check(&c, &info, &why), status, name)

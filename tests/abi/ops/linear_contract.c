@@ -8,20 +8,20 @@
 
 static struct call good; /* x [3,64], w [5,64] -> y [3,5] */
 
-#define SPOIL(status, part, ...)           \
-    do {                                   \
-        struct call c;                     \
-        call_copy(&c, &good);              \
-        __VA_ARGS__;                       \
-        call_is(&c, status, part, #__VA_ARGS__); \
+#define SPOIL(status, part, ...)                                                                                       \
+    do {                                                                                                               \
+        struct call c;                                                                                                 \
+        call_copy(&c, &good);                                                                                          \
+        __VA_ARGS__;                                                                                                   \
+        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
     } while (0)
 #define PARAMS(call) ((struct tenon_linear_params *)(void *)(call).params)
-#define X t[TENON_LINEAR_X]
-#define W t[TENON_LINEAR_W]
-#define W_SCALE t[TENON_LINEAR_W_SCALE]
-#define BIAS t[TENON_LINEAR_BIAS]
-#define RESIDUAL t[TENON_LINEAR_RESIDUAL]
-#define Y t[TENON_LINEAR_Y]
+#define X            t[TENON_LINEAR_X]
+#define W            t[TENON_LINEAR_W]
+#define W_SCALE      t[TENON_LINEAR_W_SCALE]
+#define BIAS         t[TENON_LINEAR_BIAS]
+#define RESIDUAL     t[TENON_LINEAR_RESIDUAL]
+#define Y            t[TENON_LINEAR_Y]
 
 static void test_shapes(void)
 {
@@ -45,8 +45,10 @@ static void test_shapes(void)
     SPOIL(TENON_OK, NULL, c.W = T(TENON_F32, 0, 64); c.Y = T(TENON_F32, 3, 0));
     SPOIL(TENON_E_SHAPE, "below 2^31", c.X = T(TENON_F32, 1, INT64_C(1) << 31); c.W = T(TENON_F32, 5, INT64_C(1) << 31);
           c.Y = T(TENON_F32, 1, 5));
-    SPOIL(TENON_E_UNSUPPORTED, "x strides", c.X = T(TENON_F32, 2, 3, 64); c.X.stride[0] = 1000; c.Y = T(TENON_F32, 2, 3, 5));
-    SPOIL(TENON_E_UNSUPPORTED, "y strides", c.X = T(TENON_F32, 2, 3, 64); c.Y = T(TENON_F32, 2, 3, 5); c.Y.stride[0] = 99);
+    SPOIL(TENON_E_UNSUPPORTED, "x strides", c.X = T(TENON_F32, 2, 3, 64); c.X.stride[0] = 1000;
+          c.Y = T(TENON_F32, 2, 3, 5));
+    SPOIL(TENON_E_UNSUPPORTED, "y strides", c.X = T(TENON_F32, 2, 3, 64); c.Y = T(TENON_F32, 2, 3, 5);
+          c.Y.stride[0] = 99);
     SPOIL(TENON_OK, NULL, c.BIAS = T(TENON_F32, 5));
     SPOIL(TENON_E_SHAPE, "bias shape", c.BIAS = T(TENON_F32, 1, 5));
     SPOIL(TENON_E_SHAPE, "bias shape (rank 1, 4 elements): must be [5]", c.BIAS = T(TENON_F32, 4));

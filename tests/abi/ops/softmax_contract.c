@@ -12,16 +12,16 @@
 
 static struct call good; /* x [4,8] -> y */
 
-#define SPOIL(status, part, ...)           \
-    do {                                   \
-        struct call c;                     \
-        call_copy(&c, &good);              \
-        __VA_ARGS__;                       \
-        call_is(&c, status, part, #__VA_ARGS__); \
+#define SPOIL(status, part, ...)                                                                                       \
+    do {                                                                                                               \
+        struct call c;                                                                                                 \
+        call_copy(&c, &good);                                                                                          \
+        __VA_ARGS__;                                                                                                   \
+        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
     } while (0)
 #define PARAMS(call) ((struct tenon_softmax_params *)(void *)(call).params)
-#define X t[TENON_SOFTMAX_X]
-#define Y t[TENON_SOFTMAX_Y]
+#define X            t[TENON_SOFTMAX_X]
+#define Y            t[TENON_SOFTMAX_Y]
 
 static void test_descriptor(void)
 {
@@ -182,11 +182,11 @@ static void test_alias(void)
     struct tenon_why why;
     uint64_t range[TENON_SOFTMAX_N_TENSORS][2] = {{0}};
     call_copy(&c, &good);
-#define IS(status, x0, x1, y0, y1, name)                                                                          \
-    do {                                                                                                          \
-        range[TENON_SOFTMAX_X][0] = x0, range[TENON_SOFTMAX_X][1] = x1;                                           \
-        range[TENON_SOFTMAX_Y][0] = y0, range[TENON_SOFTMAX_Y][1] = y1;                                           \
-        is_int(tenon_op_check_alias(op, c.params, c.t, (const uint64_t(*)[2])range, &why), status, name);         \
+#define IS(status, x0, x1, y0, y1, name)                                                                               \
+    do {                                                                                                               \
+        range[TENON_SOFTMAX_X][0] = x0, range[TENON_SOFTMAX_X][1] = x1;                                                \
+        range[TENON_SOFTMAX_Y][0] = y0, range[TENON_SOFTMAX_Y][1] = y1;                                                \
+        is_int(tenon_op_check_alias(op, c.params, c.t, (const uint64_t(*)[2])range, &why), status, name);              \
     } while (0)
     IS(TENON_OK, 1000, 1128, 2000, 2128, "disjoint");
     IS(TENON_OK, 1000, 1128, 1128, 1256, "touching");
