@@ -473,7 +473,6 @@ static void queue_destroy(struct hook *hook, struct tenon_queue *queue)
 }
 
 const struct hook_calls tenon__layer = {
-    .id = "layer-check",
     .device_count = device_count,
     .device_info = device_info,
     .device_open = device_open,

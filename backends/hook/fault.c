@@ -311,7 +311,6 @@ DESTROY(plan_destroy, tenon_plan, HOOK_PLAN)
 DESTROY(queue_destroy, tenon_queue, HOOK_QUEUE)
 
 const struct hook_calls tenon__layer = {
-    .id = "layer-fault",
     .start = start,
     .device_count = device_count,
     .device_info = device_info,

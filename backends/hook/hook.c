@@ -97,7 +97,7 @@ const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *host
             return &tables[i];
         if (hooks[i].next)
             continue;
-        tables[i].id = tenon__layer.id;
+        tables[i].id = next->id;
         tables[i].version = next->version;
         return start(&hooks[i], host, next) ? NULL : &tables[i];
     }

@@ -38,7 +38,6 @@ struct hook {
 
 /* The table of a layer: as struct tenon_backend, with the hook in front. */
 struct hook_calls {
-    const char *id;
     /* Reads settings. The entry fails when this does. */
     int32_t (*start)(struct hook *hook);
     int32_t (*device_count)(struct hook *hook, uint32_t *count);

@@ -245,7 +245,6 @@ DESTROY(plan_destroy, tenon_plan)
 DESTROY(queue_destroy, tenon_queue)
 
 const struct hook_calls tenon__layer = {
-    .id = "layer-trace",
     .start = start,
     .device_count = device_count,
     .device_info = device_info,
