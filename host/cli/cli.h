@@ -69,6 +69,12 @@ int npy_write(const char *path, const struct npy *npy, struct tenon_why *why);
 /* Memory for a tensor, as npy_read makes it. */
 void *npy_alloc(uint64_t bytes);
 
+/* ---- example.c ---- */
+
+/* Tensors that the operator takes (not more than that: their size is no promise), inputs of type `dtype` where they may have it.
+ * 0, or -1 when the contract's shapes do not say enough. */
+int cli_example(const struct tenon_op_contract *op, const void *params, uint32_t dtype, struct tenon_tensor *tensors);
+
 /* ---- attr.c ---- */
 
 /* Sets NAME=VALUE in the operator's params. 0, or -1 with the sentence in why. */

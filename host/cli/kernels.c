@@ -14,7 +14,7 @@ static const char help[] =
     "What the driver's compiler says of each kernel: registers, spills, instructions, whatever it reports.\n"
     "Without --device: every device whose backend can say it.\n\n"
     "  -d, --device SPEC  as TENON_DEVICE\n"
-    "      --op GLOB      only kernels whose name matches, or begins with the name of an operator that matches\n"
+    "      --op GLOB      only operators that match, and kernels whose name matches or begins with theirs\n"
     "      --json         one JSON object a line\n"
     "  -h, --help\n\n"
     "Exit codes: 0 success, 2 bad usage, 3 no such device, or none that can say it.\n";
@@ -77,6 +77,26 @@ static void line(void *user, const char *json)
     }
 }
 
+/* Kernels are specialised by plans: one of each operator and type, so that there is something to say. */
+static void plan_some(struct tenon_context *context, const struct request *request)
+{
+    static const uint32_t dtypes[] = {TENON_F32, TENON_F16, TENON_BF16};
+    const struct tenon_op_contract *op;
+    for (uint32_t i = 0; (op = tenon_op_contract_at(i)); i++) {
+        uint64_t params[512 / 8];
+        if (op->params_size > sizeof params || (request->glob && fnmatch(request->glob, op->name, 0)))
+            continue;
+        tenon_op_defaults(op, params);
+        for (size_t k = 0; k < sizeof dtypes / sizeof dtypes[0]; k++) {
+            struct tenon_tensor tensors[TENON_MAX_TENSORS];
+            int32_t status = cli_example(op, params, dtypes[k], tensors);
+            if (!status)
+                status = tenon_supports(context, op->op, params, tensors, op->n_tensors);
+            (void)status; /* what the device does not support has no kernels */
+        }
+    }
+}
+
 /* 0 done, 1 the backend cannot say it, -1 failed after a message */
 static int report(struct tenon_context *context, struct request *request)
 {
@@ -84,6 +104,7 @@ static int report(struct tenon_context *context, struct request *request)
     if (!kernels || kernels->struct_size < sizeof *kernels || !kernels->report)
         return 1;
     request->device = tenon_context_spec(context);
+    plan_some(context, request);
     int32_t status = kernels->report(tenon_context_device(context), line, request);
     if (status) {
         cli_fail_status(status);
@@ -161,6 +182,6 @@ int cli_kernels(int argc, char **argv)
         return cli_fail(CLI_USAGE, "kernels: '%s' is too much (tenon kernels --help)", argv[optind]);
     int code = device ? one(device, &request) : every(&request);
     if (!code && !request.lines)
-        return cli_fail(CLI_USAGE, "no kernel matches '%s'", request.glob ? request.glob : "*");
+        return request.glob ? cli_fail(CLI_USAGE, "no kernel matches '%s'", request.glob) : cli_fail(CLI_NODEVICE, "no kernel was reported");
     return code;
 }
