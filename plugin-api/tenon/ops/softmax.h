@@ -25,9 +25,10 @@
  *
  * Errors: see tenon_op_check; y may be x itself (same type and strides), any other overlap is ALIAS. cols == 0: every
  * row is empty. rows == 0: success. cols < 2^31, rows < 2^32.
- * Tolerance (u = 2^-24): EXP f32 y*u*(12 + c*|d| + b*|v|), c = 0 for TWO_PASS_EXT, 1 if T == 1, else 2; b = 1 if
- * scale or bias is used; 16-bit y: 1 ulp of the type more. LOG_EXP, lse: u*(8 + 2|y| + |R|). entropy 4e-6*(1+ln cols).
- * pmax 32u relative, margin 32u*pmax. Floor 2^-126 (f16: 2^-25).
+ * Tolerance (u = 2^-24): EXP f32 y*u*(12 + c*|d| + b*|v| + f), c = 0 for TWO_PASS_EXT, 1 if T == 1, else 2; b = 1 if
+ * scale or bias is used; f = 2*|M - phi|*T for FIXED_MAX, else 0; 16-bit y: 1 ulp of the type more. LOG_EXP, lse:
+ * u*(8 + 2|y| + |R| + f), 3|y| unless T == 1: d, its product with T and the difference from ln S each round once.
+ * entropy 4e-6*(1+ln cols) + f*u. pmax, margin: pmax*u*(32 + what y has there beyond 12). Floor 2^-126 (f16: 2^-25).
  * Determinism: argmax D1 (same on every backend); everything else D0 (same bits on one backend for any thread count,
  * run and batch). Row independence holds. Thread rule: a plan may run on any number of threads at once.
  */

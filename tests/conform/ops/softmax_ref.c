@@ -144,6 +144,12 @@ static double slope_term(const struct row *r, double v)
     return (c != 0 ? c * d : 0) + (piped ? fabs(v) : 0) + r->extra;
 }
 
+/* A logarithm is an absolute quantity. Beside ln S it is d, its product with T and their difference that round. */
+static double log_bound(const struct row *r, double y)
+{
+    return U * (8 + (r->T == 1 ? 2 : 3) * fabs(y) + fabs(r->R) + r->extra) + FLOOR;
+}
+
 static double empty_value(const struct row *r, int64_t j)
 {
     int64_t valid = 0;
@@ -173,7 +179,7 @@ static void expect_y(const struct row *r, struct conform_want *want, uint32_t dt
             bound[j] = fabs(isinf(y[j]) ? 0 : y[j]) * U * 8;
         } else if (logs) {
             y[j] = d - ln;
-            bound[j] = U * (8 + 2 * fabs(y[j]) + fabs(r->R) + r->extra) + FLOOR;
+            bound[j] = log_bound(r, y[j]);
         } else {
             y[j] = exp(d) / r->S;
             bound[j] = y[j] * U * (12 + slope_term(r, r->v[j])) + FLOOR;
@@ -203,7 +209,7 @@ static void expect_stats(const struct row *r, struct conform_want *want)
     }
     put(want, TENON_SOFTMAX_MAX, r, r->M, fabs(r->M) < FLOOR ? FLOOR : 0);
     lse = r->above ? r->R * r->T + log(r->S) : r->sunk ? r->R * r->T : -inf;
-    bound = isinf(lse) ? 0 : U * (8 + 2 * fabs(lse) + fabs(r->R) + r->extra) + FLOOR;
+    bound = isinf(lse) ? 0 : log_bound(r, lse);
     put(want, TENON_SOFTMAX_LSE, r, lse, bound);
     if (!r->above && !r->sunk)
         put(want, TENON_SOFTMAX_ENERGY, r, inf, 0);

@@ -97,7 +97,7 @@ struct softmax_special {
     int64_t rows, cols;
     uint32_t algo, fill, dtype;
 };
-#define SPIKES(algo) {129, 17000, algo, FILL_SPIKE, TENON_F32}, {33, 16385, algo, FILL_SPIKE, TENON_F32}
+#define SPIKES(algo) {algo ? 43 : 129, 17000, algo, FILL_SPIKE, TENON_F32}, {17, 16385, algo, FILL_SPIKE, TENON_F32}
 static const struct softmax_special quick_specials[] = {
     {3, 5, 0, FILL_NORMAL, TENON_F32}, /* case 0: plain, with every output */
     {1, 4, 0, FILL_GOLDEN, TENON_F32},
