@@ -29,14 +29,14 @@ struct conform_slot {
     unsigned char *data; /* the storage; NULL until conform_case_alloc */
 };
 
-#define CONFORM_PARAMS 32 /* 64-bit words: room for any operator's params */
+#define CONFORM_PARAMS 256 /* bytes: room for any operator's params */
 
 struct conform_case {
     const struct conform_op *op;
     uint64_t seed, number;
     uint32_t mode, n;
     char name[120];
-    uint64_t params[CONFORM_PARAMS];
+    _Alignas(uint64_t) unsigned char params[CONFORM_PARAMS];
     struct conform_slot slot[TENON_MAX_TENSORS];
     uint64_t own[8]; /* the operator's: how the inputs are filled */
 };

@@ -39,7 +39,7 @@ struct device_ask {
     uint32_t poison;    /* PLACE_TABLE: what the workspace holds before */
     uint32_t desc_flags, desc_size, params_size; /* of a spoilt descriptor; 0: as usual */
     uint64_t used;      /* bytes of the arena */
-    uint64_t params[CONFORM_PARAMS];
+    _Alignas(uint64_t) unsigned char params[CONFORM_PARAMS];
     struct device_slot slot[TENON_MAX_TENSORS];
 };
 

@@ -191,7 +191,7 @@ static void do_supports(struct child *child, const struct device_ask *ask, struc
 {
     const struct tenon_backend *backend = tenon_context_backend(child->context);
     struct tenon_tensor tensors[TENON_MAX_TENSORS];
-    uint64_t params[CONFORM_PARAMS];
+    _Alignas(uint64_t) unsigned char params[CONFORM_PARAMS];
     struct tenon_op_desc desc = {.struct_size = ask->desc_size ? ask->desc_size : (uint32_t)sizeof(desc), .op = ask->op,
                                  .flags = ask->desc_flags, .n_tensors = ask->n, .tensors = tensors, .params = params};
     for (uint32_t i = 0; i < TENON_MAX_TENSORS; i++)

@@ -45,8 +45,9 @@ static const struct conform_op *op_of(uint32_t number)
 static void golden(uint32_t kind, const float *sink, struct conform_want **want, struct conform_case *c)
 {
     const struct conform_op *op = op_of(TENON_OPNUM_softmax);
+    struct tenon_softmax_params *p = (void *)c->params;
     conform_case_make(op, 0, 1, c);
-    ((struct tenon_softmax_params *)(void *)c->params)->kind = kind;
+    p->kind = kind;
     for (uint32_t i = TENON_SOFTMAX_MAX; i < TENON_SOFTMAX_N_TENSORS; i++)
         conform_slot_set(c, i, i == TENON_SOFTMAX_ARGMAX ? TENON_I32 : TENON_F32, 1, (int64_t[]){1});
     conform_slot_set(c, TENON_SOFTMAX_Y, TENON_F32, 2, (int64_t[]){1, 4});
@@ -63,7 +64,8 @@ static void golden(uint32_t kind, const float *sink, struct conform_want **want,
 
 static void near(double got, double want, const char *what)
 {
-    ok(fabs(got - want) <= 5.1e-9 * fmax(1, fabs(want)), "%s is %.9g", what, want) || (tap_note("got %.12g", got), 0);
+    if (!ok(fabs(got - want) <= 5.1e-9 * fmax(1, fabs(want)), "%s is %.9g", what, want))
+        tap_note("got %.12g", got);
 }
 
 static void test_golden(void)
@@ -97,8 +99,9 @@ static void test_golden(void)
 }
 
 /* Three lines of C, as everybody writes them, and ways to get them wrong. */
-#define HASH_SOFTMAX INT64_C(0)
-#define HASH_LINEAR INT64_C(0)
+/* Of the shapes, bits and names of 200 cases. They change when the cases do, and then replay lines of older reports are void. */
+#define HASH_SOFTMAX INT64_C(-6556927447639106339)
+#define HASH_LINEAR INT64_C(1380435421905468700)
 enum { RIGHT, NO_MAX, LAST_MISSING, SUM_OFF, FAULTS };
 
 static void naive_softmax(struct conform_case *c, int fault)
@@ -117,14 +120,19 @@ static void naive_softmax(struct conform_case *c, int fault)
     }
 }
 
-static int plain_softmax(const struct conform_case *c)
+/* Takes everything but the naive version's tensors out of a case; 0: it cannot serve. */
+static int plain_softmax(struct conform_case *c)
 {
-    const struct tenon_softmax_params *p = (const void *)c->params;
-    for (uint32_t i = 0; i < c->n; i++)
-        if ((i == TENON_SOFTMAX_X || i == TENON_SOFTMAX_Y) ? c->slot[i].tensor.dtype != TENON_F32 : c->slot[i].tensor.dtype != 0)
+    struct tenon_softmax_params *p = (void *)c->params;
+    for (uint32_t i = 0; i < c->n; i++) {
+        if (i != TENON_SOFTMAX_X && i != TENON_SOFTMAX_Y)
+            c->slot[i].tensor.dtype = 0;
+        else if (c->slot[i].tensor.dtype != TENON_F32)
             return 0;
-    return p->kind == TENON_SOFTMAX_EXP && p->algo <= TENON_SOFTMAX_THREE_PASS_RELOAD && p->inv_temp == 1 && p->scale == 1 &&
-           c->slot[TENON_SOFTMAX_Y].same_as < 0 && c->mode != CONFORM_ADVERSARIAL;
+    }
+    tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax), p);
+    /* A single f32 accumulator is not good enough for long rows: the specification demands better there. */
+    return c->slot[TENON_SOFTMAX_X].tensor.dim[c->slot[TENON_SOFTMAX_X].tensor.rank - 1] <= 1100 && c->slot[TENON_SOFTMAX_Y].same_as < 0 && c->mode != CONFORM_ADVERSARIAL;
 }
 
 static void naive_linear(struct conform_case *c, int fault)
@@ -142,18 +150,19 @@ static void naive_linear(struct conform_case *c, int fault)
     }
 }
 
-static int plain_linear(const struct conform_case *c)
+static int plain_linear(struct conform_case *c)
 {
-    const struct tenon_linear_params *p = (const void *)c->params;
+    struct tenon_linear_params *p = (void *)c->params;
+    c->slot[TENON_LINEAR_BIAS].tensor.dtype = c->slot[TENON_LINEAR_RESIDUAL].tensor.dtype = 0;
     for (uint32_t i = 0; i < c->n; i++)
-        if ((i == TENON_LINEAR_X || i == TENON_LINEAR_W || i == TENON_LINEAR_Y) ? c->slot[i].tensor.dtype != TENON_F32 :
-                                                                                 c->slot[i].tensor.dtype != 0)
+        if (c->slot[i].tensor.dtype && c->slot[i].tensor.dtype != TENON_F32)
             return 0;
-    return p->act == TENON_ACT_IDENTITY && !p->trans_x && !p->trans_w && c->mode != CONFORM_ADVERSARIAL;
+    p->act = TENON_ACT_IDENTITY;
+    return !p->trans_x && !p->trans_w && c->slot[TENON_LINEAR_Y].same_as < 0 && c->mode != CONFORM_ADVERSARIAL;
 }
 
 /* How many of the plain cases of the first n a version gets right. */
-static void judge(uint32_t number, uint64_t n, int (*plain)(const struct conform_case *), void (*naive)(struct conform_case *, int),
+static void judge(uint32_t number, uint64_t n, int (*plain)(struct conform_case *), void (*naive)(struct conform_case *, int),
                   int fault, int *right, int *wrong)
 {
     *right = *wrong = 0;
@@ -186,14 +195,14 @@ static void judge(uint32_t number, uint64_t n, int (*plain)(const struct conform
 static void test_naive(void)
 {
     int right, wrong;
-    judge(TENON_OPNUM_softmax, 1200, plain_softmax, naive_softmax, RIGHT, &right, &wrong);
+    judge(TENON_OPNUM_softmax, 270, plain_softmax, naive_softmax, RIGHT, &right, &wrong);
     ok(right >= 10 && wrong == 0, "naive softmax meets the bounds: %d of %d", right, right + wrong);
-    judge(TENON_OPNUM_linear, 1200, plain_linear, naive_linear, RIGHT, &right, &wrong);
+    judge(TENON_OPNUM_linear, 270, plain_linear, naive_linear, RIGHT, &right, &wrong);
     ok(right >= 3 && wrong == 0, "naive linear meets the bounds: %d of %d", right, right + wrong);
     for (int fault = NO_MAX + 1; fault < FAULTS; fault++) {
-        judge(TENON_OPNUM_softmax, 1200, plain_softmax, naive_softmax, fault, &right, &wrong);
+        judge(TENON_OPNUM_softmax, 270, plain_softmax, naive_softmax, fault, &right, &wrong);
         ok(wrong > 0, "softmax with fault %d is caught: %d of %d", fault, wrong, right + wrong);
-        judge(TENON_OPNUM_linear, 1200, plain_linear, naive_linear, fault, &right, &wrong);
+        judge(TENON_OPNUM_linear, 270, plain_linear, naive_linear, fault, &right, &wrong);
         ok(wrong > 0, "linear with fault %d is caught: %d of %d", fault, wrong, right + wrong);
     }
 }
