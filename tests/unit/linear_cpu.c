@@ -2,6 +2,7 @@
  * Copyright The Tenon authors */
 #include "config.h"
 
+#include <float.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -168,7 +169,7 @@ static long double phi(long double x)
 long double test_act(uint32_t act, long double x, long double alpha, long double threshold)
 {
     const long double pi = acosl(-1), root = sqrtl(0.5L);
-    const int low = isinf(x) && x < 0, plain = low && alpha == 0;
+    const int low = (double)x < -DBL_MAX, plain = low && alpha == 0;
     switch (act) {
     case TENON_ACT_RELU:
         return x < 0 ? 0 : x;

@@ -9,7 +9,7 @@
 
 #include <tenon/ops/act.h>
 
-#include "simd/simd.h"
+#include "lib/exp.h"
 
 struct act {
     uint32_t kind; /* TENON_ACT_ */
@@ -34,19 +34,6 @@ ACT_POLYNOMIAL_(act_atan, -0x1.1be6ccp-11f, 0x1.b58f84p-9f, -0x1.3c94d8p-7f, 0x1
                 -0x1.73d7eap-5f, 0x1.04bcp-4f, -0x1.b2992ep-4f, 0x1.45f306p-2f)
 #undef ACT_POLYNOMIAL_
 
-/* e^x = m 2^n for |x| <= 1000. */
-SIMD_FN vf act_exp(vf x, vf *n)
-{
-    static const float c[] = {0x1.6ae6e0p-10f, 0x1.1267d8p-7f, 0x1.555824p-5f, 0x1.555418p-3f, 0x1.fffffcp-2f, 1.0f, 1.0f};
-    *n = vf_rint(vf_mul(x, vf_set1(0x1.715476p+0f)));
-    vf t = vf_fma(*n, vf_set1(-0x1.62e430p-1f), x);
-    t = vf_fma(*n, vf_set1(0x1.05c610p-29f), t);
-    vf p = vf_set1(c[0]);
-    for (int i = 1; i < 7; i++)
-        p = vf_madd(p, t, vf_set1(c[i]));
-    return p;
-}
-
 /* v m 2^n for integral n <= 0, m about 1: in steps, so that a large v may meet a 2^n that is no normal number. */
 SIMD_FN vf act_scale(vf v, vf m, vf n)
 {
@@ -64,7 +51,7 @@ SIMD_FN vf act_sigmoid(vf v, vf z, vf low)
 {
     const vf one = vf_set1(1.0f), size = vf_min(vf_abs(z), vf_set1(1000.0f));
     vf n;
-    vf e = act_exp(vf_neg(size), &n);
+    vf e = exp_parts(vf_neg(size), &n);
     const vf down = vf_select(vf_lt(z, vf_zero()), low, vf_neg(low));
     e = vf_madd(e, down, e); /* e^(-|z + low|) */
     const vf quotient = vf_div(v, vf_add(one, vf_mul(e, vf_pow2(n))));
@@ -78,7 +65,7 @@ SIMD_FN vf act_phi(vf v, vf x)
     const vf low = vf_fma(a, a, vf_neg(square));
     const vf t = vf_div(vf_set1(1.0f), vf_madd(a, vf_set1(0.4f), vf_set1(1.0f)));
     vf n;
-    vf e = act_exp(vf_mul(square, vf_set1(-0.5f)), &n);
+    vf e = exp_parts(vf_mul(square, vf_set1(-0.5f)), &n);
     e = vf_madd(e, vf_mul(low, vf_set1(-0.5f)), e);
     const vf q = vf_mul(vf_mul(e, t), act_tail(t)); /* 2^n q = Phi(-a) */
     const vf right = vf_mul(v, vf_sub(vf_set1(1.0f), vf_mul(q, vf_pow2(n))));
@@ -115,8 +102,8 @@ SIMD_FN vf act_gelu_tanh(vf x)
 SIMD_FN vf act_golu(vf x)
 {
     vf n;
-    const vf inner = act_exp(vf_max(vf_min(vf_neg(x), vf_set1(6.5f)), vf_set1(-126.0f)), &n);
-    const vf outer = act_exp(vf_neg(vf_mul(inner, vf_pow2(n))), &n);
+    const vf inner = exp_parts(vf_max(vf_min(vf_neg(x), vf_set1(6.5f)), vf_set1(-126.0f)), &n);
+    const vf outer = exp_parts(vf_neg(vf_mul(inner, vf_pow2(n))), &n);
     return act_at_minus_inf(x, act_scale(x, outer, n), 0.0f);
 }
 
