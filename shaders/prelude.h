@@ -20,8 +20,10 @@
  * reassociated: OpenCL by pragma, GLSL by TN_PRECISE on the variables where it matters.
  * Infinities and NaN are made and recognised as bits, never by comparing floats.
  *
- * TN_STEP ends the body of a loop whose trip count all invocations of the group share. It means nothing; on compilers that run
- * a work-group as a loop on a CPU it is a barrier, which splits that loop so that it becomes the vector loop.
+ * Vectors: an invocation works on TN_VW neighbouring elements at once, of the types tn_vf, tn_vi, tn_vu and tn_vb (the result of a
+ * comparison), with the operators of the language and tn_select. TN_VW is 1 (plain scalars) but where the device's compiler runs
+ * invocations one after the other on a CPU: there explicit vectors give what a GPU has anyhow.
+ *
  * TN_RUNTIME(#line) keeps a preprocessor line for the device's own compiler (the rest is expanded at build time).
  */
 #ifndef TN_PRELUDE_H
@@ -32,11 +34,6 @@
 #ifdef TN_OPENCL
 
 #pragma OPENCL FP_CONTRACT OFF
-TN_RUNTIME(#ifdef POCL_DEVICE_ADDRESS_BITS)
-TN_RUNTIME(#define TN_STEP barrier(CLK_LOCAL_MEM_FENCE);)
-TN_RUNTIME(#else)
-TN_RUNTIME(#define TN_STEP)
-TN_RUNTIME(#endif)
 TN_RUNTIME(#if defined(FP_FAST_FMAF) || defined(POCL_DEVICE_ADDRESS_BITS))
 TN_RUNTIME(#define TN_FUSED 1)
 TN_RUNTIME(#else)
@@ -46,7 +43,6 @@ TN_RUNTIME(#endif)
 #define TN_SPEC(id, name) enum { name = TN_SPEC_##id };
 #define LOCAL TN_SPEC_0
 
-#define TN_FN static inline
 #define TN_STRUCT(name) typedef struct name name; struct name
 #define TN_PRECISE
 #define TN_BUF __global uint *
@@ -78,6 +74,7 @@ TN_RUNTIME(#endif)
 #define TN_BARRIER barrier(CLK_LOCAL_MEM_FENCE)
 
 #define tn_fma(a, b, c) (TN_FUSED ? fma((a), (b), (c)) : (a) * (b) + (c))
+#define tn_vfma(a, b, c) (TN_FUSED ? fma((tn_vf)(a), (tn_vf)(b), (tn_vf)(c)) : (a) * (b) + (c))
 #define tn_bits(f) as_uint(f)
 #define tn_float(u) as_float(u)
 #define tn_int(f) convert_int(f)
@@ -85,11 +82,57 @@ TN_RUNTIME(#endif)
 #define tn_real(x) convert_float(x)
 #define tn_as_int(u) as_int(u)
 #define tn_as_uint(i) as_uint(i)
-#define tn_rint(f) rint(f)
 #define tn_floor(f) floor(f)
 #define tn_fmax(a, b) fmax((a), (b))
 #define tn_fmin(a, b) fmin((a), (b))
 #define tn_select(no, yes, condition) ((condition) ? (yes) : (no))
+
+/* Vectors. */
+TN_RUNTIME(#ifdef POCL_DEVICE_ADDRESS_BITS)
+TN_RUNTIME(#define TN_VW 16u)
+TN_RUNTIME(#define TN_WIDE 1)
+TN_RUNTIME(#define TN_FN static inline __attribute__((overloadable, always_inline)))
+TN_RUNTIME(typedef float16 tn_vf; typedef int16 tn_vi; typedef uint16 tn_vu; typedef int16 tn_vb;)
+TN_RUNTIME(#define tn_vbits(f) as_uint16(f))
+TN_RUNTIME(#define tn_vfloat(u) as_float16(u))
+TN_RUNTIME(#define tn_vint(f) convert_int16(f))
+TN_RUNTIME(#define tn_vreal(x) convert_float16(x))
+TN_RUNTIME(#define tn_vas_int(u) as_int16(u))
+TN_RUNTIME(#define tn_vas_uint(i) as_uint16(i))
+TN_RUNTIME(#define tn_viota ((uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)))
+TN_RUNTIME(#define tn_vget32(b, i) vload16(0, (b) + (i)))
+TN_RUNTIME(#define tn_vget16(b, i) convert_uint16(vload16(0, (__global const ushort *)(b) + (i))))
+TN_RUNTIME(#define tn_vget8(b, i) convert_uint16(vload16(0, (__global const uchar *)(b) + (i))))
+TN_RUNTIME(#define tn_vput32(b, i, v) vstore16((v), 0, (b) + (i)))
+TN_RUNTIME(#define tn_vput16(b, i, v) vstore16(convert_ushort16(v), 0, (__global ushort *)(b) + (i)))
+TN_RUNTIME(#define tn_vshared_get(s, k) vload16((k), (s)))
+TN_RUNTIME(#define tn_vshared_put(s, k, v) vstore16((v), (k), (s)))
+TN_RUNTIME(#define TN_VLANES(statement) for (uint tn_lane = 0u; tn_lane < 16u; tn_lane += 1u) { statement })
+TN_RUNTIME(#define tn_vat(v, lane) (((__private uint *)&(v))[lane]))
+TN_RUNTIME(#else)
+TN_RUNTIME(#define TN_VW 1u)
+TN_RUNTIME(#define TN_WIDE 0)
+TN_RUNTIME(#define TN_FN static inline)
+TN_RUNTIME(typedef float tn_vf; typedef int tn_vi; typedef uint tn_vu; typedef int tn_vb;)
+TN_RUNTIME(#define tn_vbits(f) as_uint(f))
+TN_RUNTIME(#define tn_vfloat(u) as_float(u))
+TN_RUNTIME(#define tn_vint(f) convert_int(f))
+TN_RUNTIME(#define tn_vreal(x) convert_float(x))
+TN_RUNTIME(#define tn_vas_int(u) as_int(u))
+TN_RUNTIME(#define tn_vas_uint(i) as_uint(i))
+TN_RUNTIME(#define tn_viota 0u)
+TN_RUNTIME(#define tn_vget32(b, i) ((b)[i]))
+TN_RUNTIME(#define tn_vget16(b, i) ((uint)((__global const ushort *)(b))[i]))
+TN_RUNTIME(#define tn_vget8(b, i) ((uint)((__global const uchar *)(b))[i]))
+TN_RUNTIME(#define tn_vput32(b, i, v) ((b)[i] = (v)))
+TN_RUNTIME(#define tn_vput16(b, i, v) (((__global ushort *)(b))[i] = (ushort)(v)))
+TN_RUNTIME(#define tn_vshared_get(s, k) ((s)[k]))
+TN_RUNTIME(#define tn_vshared_put(s, k, v) ((s)[k] = (v)))
+TN_RUNTIME(#define TN_VLANES(statement) { const uint tn_lane = 0u; statement })
+TN_RUNTIME(#define tn_vat(v, lane) (v))
+TN_RUNTIME(#define tn_vpair tn_pair)
+TN_RUNTIME(#endif)
+#define TN_WIDE_POSSIBLE 1
 
 /* 8 and 16-bit elements. OpenCL stores bytes and shorts directly on every device. */
 #define tn_get8(b, i) ((uint)((__global const uchar *)(b))[i])
@@ -110,8 +153,32 @@ TN_RUNTIME(#endif)
 spirv_execution_mode(capabilities = [4466], 4461, 32); /* SignedZeroInfNanPreserve for 32 bits */
 #endif
 
-#define TN_STEP
 #define TN_FUSED 0
+
+#define TN_WIDE_POSSIBLE 0
+#define TN_VW 1u
+#define TN_WIDE 0
+#define tn_vpair tn_pair
+#define tn_vf float
+#define tn_vi int
+#define tn_vu uint
+#define tn_vb bool
+#define tn_vbits(f) floatBitsToUint(f)
+#define tn_vfloat(u) uintBitsToFloat(u)
+#define tn_vint(f) int(f)
+#define tn_vreal(x) float(x)
+#define tn_vas_int(u) int(u)
+#define tn_vas_uint(i) uint(i)
+#define tn_viota 0u
+#define tn_vget32(b, i) ((b).w[i])
+#define tn_vget16(b, i) tn_get16(b, i)
+#define tn_vget8(b, i) tn_get8(b, i)
+#define tn_vput32(b, i, v) ((b).w[i] = (v))
+#define tn_vput16(b, i, v) tn_put16(b, i, v)
+#define tn_vshared_get(s, k) ((s)[k])
+#define tn_vshared_put(s, k, v) ((s)[k] = (v))
+#define TN_VLANES(statement) { const uint tn_lane = 0u; statement }
+#define tn_vat(v, lane) (v)
 
 layout(local_size_x_id = 0) in;
 #define TN_SPEC(id, name) layout(constant_id = id) const uint name = 0u;
@@ -143,6 +210,7 @@ layout(push_constant, std430) uniform tn_args_ {
 #define TN_BARRIER barrier()
 
 #define tn_fma(a, b, c) fma((a), (b), (c))
+#define tn_vfma(a, b, c) fma((a), (b), (c))
 #define tn_bits(f) floatBitsToUint(f)
 #define tn_float(u) uintBitsToFloat(u)
 #define tn_int(f) int(f)
@@ -150,7 +218,6 @@ layout(push_constant, std430) uniform tn_args_ {
 #define tn_real(x) float(x)
 #define tn_as_int(u) int(u)
 #define tn_as_uint(i) uint(i)
-#define tn_rint(f) roundEven(f)
 #define tn_floor(f) floor(f)
 #define tn_fmax(a, b) max((a), (b))
 #define tn_fmin(a, b) min((a), (b))

@@ -73,7 +73,9 @@ static int32_t read_tensors(struct job *job, const struct tenon_tensor *tensors)
 /* Depends on cols and the device, never on rows. */
 static uint32_t choose_local(const struct gpu_limits *limits, uint64_t cols)
 {
-    uint32_t local = limits->software || cols <= 1024 ? 64 : cols <= 8192 ? 128 : 256;
+    if (limits->software)
+        return cols <= 512 ? 8 : 16;
+    uint32_t local = cols <= 1024 ? 64 : cols <= 8192 ? 128 : 256;
     return local <= limits->wg_max ? local : 64;
 }
 

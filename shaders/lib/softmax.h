@@ -34,6 +34,7 @@ TN_SPEC(13, STATS)     /* set of SM_STATS_*; 0: no statistics */
 #define SM_STATS_MARGIN 4u
 #define SM_STATS_ENTROPY 8u
 
+#define SM_NO_EXPONENT -1073741824.0f
 #define SM_BLOCK 32u          /* sequential f32 additions before a flush to a pair */
 #define SM_EXT_LIMIT 0x49800000u /* bits of 2^20 */
 
@@ -44,84 +45,46 @@ TN_SPEC(13, STATS)     /* set of SM_STATS_*; 0: no statistics */
 #define SM_KEY_INF 2139095040
 #define SM_KEY_BAD 2147483647 /* in a maximum: a NaN was seen */
 
-TN_FN int sm_key(uint bits)
+TN_FN tn_vi sm_key(tn_vu bits)
 {
-    int b = tn_as_int(bits);
-    int key = b ^ ((b >> 31) & 0x7fffffff);
+    tn_vi b = tn_vas_int(bits);
+    tn_vi key = b ^ ((b >> 31) & 0x7fffffff);
     key = bits == 0x80000000u ? 0 : key;
     return (bits & 0x7fffffffu) > TN_INF_BITS ? SM_KEY_NAN : key;
 }
 
-/* NaN reads as 0 and so do the infinities: where one of them is the maximum, no difference with it is ever used. */
-TN_FN float sm_key_value(int key)
+/* The value of a key. NaN reads as 0 and so do the infinities: where one of them is the maximum, no difference with it is ever used. */
+#define sm_key_bits_(key) ((key) <= SM_KEY_NEG_INF || (key) >= SM_KEY_INF ? 0 : (key) ^ (((key) >> 31) & 0x7fffffff))
+#define sm_key_value(key) tn_float(tn_as_uint(sm_key_bits_(key)))
+#define sm_vkey_value(key) tn_vfloat(tn_vas_uint(sm_key_bits_(key)))
+
+/* Which of TN_VW entries from column i on exist. */
+TN_FN tn_vb sm_there(TN_BUF mask, uint mask_begin, uint i, uint n)
 {
-    int b = key ^ ((key >> 31) & 0x7fffffff);
-    return key <= SM_KEY_NEG_INF || key >= SM_KEY_INF ? 0.0f : tn_float(tn_as_uint(b));
+    tn_vb there = i + tn_viota < n;
+    if (HAS_MASK != 0u)
+        there = there && tn_vload_bytes(mask, mask_begin + i, mask_begin + n) != 0u;
+    return there;
 }
 
-/* v_j as bits. */
-TN_FN uint sm_logit(TN_BUF x, uint xi, TN_BUF bias, uint bi, float scale)
+/* v_j of TN_VW entries from column i on, as bits. */
+TN_FN tn_vu sm_logit(TN_BUF x, uint x_begin, TN_BUF bias, uint bias_begin, uint i, uint n, float scale)
 {
-    uint bits = tn_load_bits(x, DT_X, xi);
+    tn_vu bits = tn_vload_bits(x, DT_X, x_begin + i, x_begin + n);
     if (HAS_SCALE != 0u) {
-        float b = 0.0f;
+        tn_vu b = 0u;
+        tn_vf s = scale;
         if (HAS_BIAS != 0u)
-            b = tn_float(TN_W(bias, bi));
-        bits = tn_bits(tn_fma_exact(tn_float(bits), scale, b));
+            b = tn_vload_bits(bias, DT_F32, bias_begin + i, bias_begin + n);
+        bits = tn_vbits(tn_fma_exact(tn_vfloat(bits), s, tn_vfloat(b)));
     }
     return bits;
 }
 
-TN_FN bool sm_finite(float f)
-{
-    return (tn_bits(f) & 0x7fffffffu) < TN_INF_BITS;
-}
+#define sm_plus(a, b) ((a) + (b))
 
-TN_FN uint sm_plus(uint a, uint b)
-{
-    return a + b;
-}
-
-TN_FN bool sm_present(TN_BUF mask, uint mi)
-{
-    bool present = true;
-    if (HAS_MASK != 0u)
-        present = tn_get8(mask, mi) != 0u;
-    return present;
-}
-
-/* (v - r) * T. Halved so that the difference of two finite values is finite. */
-TN_FN float sm_delta(float v, float r, float t)
-{
-    TN_PRECISE float d = v - r;
-    if (HAS_T != 0u)
-        d = ((v * 0.5f - r * 0.5f) * t) * 2.0f;
-    return d;
-}
-
-/* The largest value, its smallest index, and the largest of the others. */
-TN_STRUCT(sm_top) { int key; uint index; int second; };
-
-TN_FN sm_top sm_top_empty()
-{
-    sm_top top;
-    top.key = SM_KEY_NONE;
-    top.index = 0xffffffffu;
-    top.second = SM_KEY_NONE;
-    return top;
-}
-
-TN_FN sm_top sm_top_push(sm_top top, int key, uint index)
-{
-    sm_top r = top;
-    bool more = key > top.key;
-    if ((STATS & SM_STATS_MARGIN) != 0u)
-        r.second = more ? top.key : tn_imax(top.second, key);
-    if ((STATS & SM_STATS_ARGMAX) != 0u)
-        r.index = more ? index : top.index;
-    r.key = more ? key : top.key;
-    return r;
-}
+/* (v - r) * T, of scalars or vectors. Halved, which is exact, so that the difference of two finite values is finite. */
+#define sm_delta(v, r, t) (HAS_T != 0u ? (((v) * 0.5f - (r) * 0.5f) * (t)) * 2.0f : (v) - (r))
 
 /* ---- a whole row ---- */
 
@@ -146,7 +109,7 @@ TN_FN sm_row sm_row_begin(uint row, uint cols, TN_BUF valid_len, TN_BUF row_scal
     r.mode = SM_NORMAL;
     if (HAS_VALID != 0u) {
         uint length = TN_W(valid_len, row);
-        r.n = length > 0x7fffffffu ? 0u : tn_umin(length, cols);
+        r.n = length > 0x7fffffffu ? 0u : min(length, cols);
     }
     if (HAS_ROW_SCALE != 0u) {
         uint bits = TN_W(row_scale, row);
@@ -179,7 +142,9 @@ TN_STRUCT(sm_sums) {
     float n;
 };
 
-/* What writing a row needs. */
+/* What writing a row needs; the first six words are shared by a work-group, and a seventh. */
+#define SM_END_WORDS 7u
+
 TN_STRUCT(sm_end) {
     uint mode;
     uint fill;       /* bits of y where mode is not SM_NORMAL and the entry is not masked */
@@ -207,11 +172,13 @@ TN_FN sm_end sm_row_end(sm_row row, sm_sums sums)
         /* the sink is one more term; then S = a * exp(n*ln2 - R), |n*ln2 - R| < 0.4 */
         tn_pair a = sums.a;
         if (SINK != 0u) {
-            tn_pair e = tn_exp_ext(sunk ? row.sink : 0.0f);
-            float top_n = sunk ? tn_fmax(end.n, e.lo) : end.n;
+            float sink = sunk ? row.sink : 0.0f;
+            float sink_n = tn_exp_n(sink);
+            float sink_m = tn_exp_m(sink, sink_n);
+            float top_n = sunk ? tn_fmax(end.n, sink_n) : end.n;
             float shrink = tn_pow2(end.n - top_n);
             a = tn_pair_make(a.hi * shrink, a.lo * shrink);
-            a = tn_pair_add(a, sunk ? e.hi * tn_pow2(e.lo - top_n) : 0.0f);
+            a = tn_pair_add(a, sunk ? sink_m * tn_pow2(sink_n - top_n) : 0.0f);
             end.n = top_n;
         }
         end.inverse = tn_pair_inverse(a);
@@ -234,46 +201,53 @@ TN_FN sm_end sm_row_end(sm_row row, sm_sums sums)
     }
     end.log_s = tn_pair_log(end.s);
     /* an empty row takes its values from the rule; masked entries are never touched by it */
-    float share = 1.0f / tn_real(tn_umax(sums.present, 1u));
+    float share = 1.0f / tn_real(max(sums.present, 1u));
     uint zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
     uint fill = zero;
     if (EMPTY_ROW == 1u)
         fill = TN_NAN_BITS;
     if (EMPTY_ROW == 2u)
-        fill = tn_bits(KIND == 1u ? -tn_log(tn_real(tn_umax(sums.present, 1u))) : share);
+        fill = tn_bits(KIND == 1u ? -tn_log(tn_real(max(sums.present, 1u))) : share);
     fill = SINK != 0u ? zero : fill;
     end.fill = end.mode == SM_NAN ? TN_NAN_BITS : fill;
     return end;
 }
 
-/* y of one entry, from v. */
-TN_FN uint sm_output(sm_end end, float t, uint v, bool present)
+/* y of TN_VW entries, from v. */
+TN_FN tn_vu sm_output(sm_end end, float t, tn_vu v, tn_vb there)
 {
-    uint zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
-    bool weighs = present && v != TN_NEG_INF_BITS;
-    float value = tn_float(weighs ? v : tn_bits(end.r));
-    float y;
+    tn_vu zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
+    tn_vb weighs = there && v != TN_NEG_INF_BITS;
+    tn_vf value = tn_vfloat(weighs ? v : tn_bits(end.r));
+    tn_vf y;
     if (KIND == 1u) {
         y = sm_delta(value, end.r, t) - end.log_s;
     } else if (ALGO == SM_EXT && end.n > -1.0e9f) {
-        tn_pair e = tn_exp_ext(value);
-        y = (e.hi * end.inverse) * tn_pow2(e.lo - end.n);
+        tn_vf n = tn_exp_n(value);
+        y = (tn_exp_m(value, n) * end.inverse) * tn_pow2(n - end.n);
     } else {
-        y = tn_exp(sm_delta(value, end.r, t)) * end.inverse;
+        tn_vf d = sm_delta(value, end.r, t);
+        y = tn_exp(d) * end.inverse;
     }
-    uint bits = weighs ? tn_bits(y) : zero;
-    bits = end.mode != SM_NORMAL && present ? end.fill : bits;
+    tn_vu bits = weighs ? tn_vbits(y) : zero;
+    if (end.mode != SM_NORMAL)
+        bits = there ? end.fill : zero;
     return bits;
 }
 
-/* The same from what the reload algorithm kept: exp((v - M) * T), or (v - M) * T for LOG_EXP. */
-TN_FN uint sm_reloaded(sm_end end, uint kept, float factor, float offset, bool present)
+/* The same from what the reload algorithm kept: exp((v - M) * T), times shift; or (v - M) * T for LOG_EXP, plus shift. */
+TN_FN tn_vu sm_reloaded(sm_end end, tn_vu kept, float shift, tn_vb there)
 {
-    uint zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
-    bool weighs = present && (KIND == 0u || kept != TN_NEG_INF_BITS);
-    float k = tn_float(weighs ? kept : 0u);
-    uint bits = weighs ? tn_bits(KIND == 1u ? k + offset : k * factor) : zero;
-    return end.mode != SM_NORMAL && present ? end.fill : bits;
+    tn_vu zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
+    tn_vb weighs = there;
+    if (KIND == 1u)
+        weighs = there && kept != TN_NEG_INF_BITS;
+    tn_vf k = tn_vfloat(weighs ? kept : 0u);
+    tn_vf y = KIND == 1u ? k + shift : k * shift;
+    tn_vu bits = weighs ? tn_vbits(y) : zero;
+    if (end.mode != SM_NORMAL)
+        bits = there ? end.fill : zero;
+    return bits;
 }
 
 /* Statistics of a row in scratch: SM_STATE_WORDS words, in the order of the tensors from MAX on. */

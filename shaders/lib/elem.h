@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * Functions of one element, a template: lib/num.h includes it for scalars and, where vectors are wider, for vectors. The types are xf,
+ * xu, xb (float, uint, comparison) and x_pair; a pair's value is hi + lo with |lo| <= ulp(hi)/2. */
+
+TN_FN x_pair tn_pair_make(xf hi, xf lo)
+{
+    x_pair p;
+    p.hi = hi;
+    p.lo = lo;
+    return p;
+}
+
+/* a + b exactly (Knuth). */
+TN_FN x_pair tn_two_sum(xf a, xf b)
+{
+    TN_PRECISE xf s = a + b;
+    TN_PRECISE xf bb = s - a;
+    TN_PRECISE xf aa = s - bb;
+    TN_PRECISE xf e = (a - aa) + (b - bb);
+    return tn_pair_make(s, e);
+}
+
+/* a + b exactly when |a| >= |b| (Dekker). */
+TN_FN x_pair tn_fast_two_sum(xf a, xf b)
+{
+    TN_PRECISE xf s = a + b;
+    TN_PRECISE xf e = b - (s - a);
+    return tn_pair_make(s, e);
+}
+
+/* a * b exactly unless it over- or underflows (Veltkamp and Dekker; the halves by clearing bits, so that no large factor
+ * overflows). */
+TN_FN x_pair tn_two_prod(xf a, xf b)
+{
+    TN_PRECISE xf p = a * b;
+    TN_PRECISE xf ah = x_float(x_bits(a) & 0xfffff000u);
+    TN_PRECISE xf bh = x_float(x_bits(b) & 0xfffff000u);
+    TN_PRECISE xf al = a - ah;
+    TN_PRECISE xf bl = b - bh;
+    TN_PRECISE xf e = ((ah * bh - p) + ah * bl + al * bh) + al * bl;
+    return tn_pair_make(p, e);
+}
+
+TN_FN x_pair tn_pair_add(x_pair p, xf x)
+{
+    x_pair s = tn_two_sum(p.hi, x);
+    TN_PRECISE xf lo = s.lo + p.lo;
+    return tn_fast_two_sum(s.hi, lo);
+}
+
+TN_FN x_pair tn_pair_add_pair(x_pair p, x_pair q)
+{
+    x_pair s = tn_two_sum(p.hi, q.hi);
+    TN_PRECISE xf lo = s.lo + (p.lo + q.lo);
+    return tn_fast_two_sum(s.hi, lo);
+}
+
+TN_FN x_pair tn_pair_mul_pair(x_pair p, x_pair q)
+{
+    x_pair s = tn_two_prod(p.hi, q.hi);
+    TN_PRECISE xf lo = s.lo + (p.hi * q.lo + p.lo * q.hi);
+    return tn_fast_two_sum(s.hi, lo);
+}
+
+/* a*b + c rounded once, also where fma is not fused: the exact sum of three floats is rounded to odd first (Boldo and Melquiond). */
+TN_FN xf tn_fma_exact(xf a, xf b, xf c)
+{
+#define TN_FINITE_(x) ((x_bits(x) & 0x7fffffffu) < TN_INF_BITS)
+    x_pair u = tn_two_prod(a, b);
+    x_pair t = tn_two_sum(c, u.lo);
+    x_pair v = tn_two_sum(u.hi, t.hi);
+    x_pair z = tn_two_sum(t.lo, v.lo);
+    xu zb = x_bits(z.hi);
+    /* towards the error, one step in magnitude, when the last bit is even */
+    xu grow = ((x_bits(z.lo) ^ zb) >> 31) == 0u ? 1u : 0xffffffffu;
+    zb = ((x_bits(z.lo) & 0x7fffffffu) != 0u && (zb & 1u) == 0u) ? zb + grow : zb;
+    TN_PRECISE xf odd = v.hi + x_float(zb);
+    TN_PRECISE xf plain = a * b + c;
+    xf result = TN_FINITE_(v.hi) && TN_FINITE_(v.lo) && TN_FINITE_(u.lo) ? odd : plain;
+    return TN_FUSED != 0 ? x_fma(a, b, c) : result;
+#undef TN_FINITE_
+}
+
+/* To the nearest integer, half to even, for |x| <= 2^22. */
+TN_FN xf tn_round(xf x)
+{
+    TN_PRECISE xf shifted = x + 12582912.0f;
+    TN_PRECISE xf r = shifted - 12582912.0f;
+    return r;
+}
+
+/* ---- exp and log ---- */
+
+TN_FN xf tn_exp_poly(xf t)
+{
+    xf p = 0.00138436072f;
+    p = x_fma(p, t, 0.00837419555f);
+    p = x_fma(p, t, 0.0416680053f);
+    p = x_fma(p, t, 0.166664302f);
+    p = x_fma(p, t, 0.49999994f);
+    p = x_fma(p, t, 1.0f);
+    return x_fma(p, t, 1.0f);
+}
+
+/* x - n*ln2, ln2 in two parts, for |n| < 2^22 and a difference that is small. Without fma every partial product is made exact: n in
+ * multiples of 1024 and the rest, the first part of ln2 in 12 and 9 bits; the differences are exact too. */
+TN_FN xf tn_exp_rest(xf x, xf n)
+{
+    xf coarse = tn_round(n * 0.0009765625f) * 1024.0f;
+    xf fine = n - coarse;
+    TN_PRECISE xf t = x - coarse * 0.693115234f;
+    t = t - fine * 0.693115234f;
+    t = t - coarse * 3.19480896e-05f;
+    t = t - fine * 3.19480896e-05f;
+    t = t + n * 1.90465421e-09f;
+    xf fused = x_fma(n, 1.90465421e-09f, x_fma(n, -0.693147182f, x));
+    return TN_FUSED != 0 ? fused : t;
+}
+
+/* e^x = m * 2^n with 0.707 <= m <= 1.4143, n integral, for finite |x| <= 2^20. */
+TN_FN xf tn_exp_n(xf x)
+{
+    TN_PRECISE xf scaled = x * 1.44269502f;
+    return tn_round(scaled);
+}
+
+TN_FN xf tn_exp_m(xf x, xf n)
+{
+    return tn_exp_poly(tn_exp_rest(x, n));
+}
+
+/* t = d - n*ln2 for |n| <= 128. */
+TN_FN xf tn_exp_reduce(xf d, xf n)
+{
+    TN_PRECISE xf t = d - n * 0.693115234f;
+    t = t - n * 3.19480896e-05f;
+    t = t + n * 1.90465421e-09f;
+    xf fused = x_fma(n, 1.90465421e-09f, x_fma(n, -0.693147182f, d));
+    return TN_FUSED != 0 ? fused : t;
+}
+
+/* e^d for d <= 88.37; 0 below -87.33654 (also for -Inf; NaN gives 0). */
+TN_FN xf tn_exp(xf d)
+{
+    xf c = x_max(d, -87.5f);
+    TN_PRECISE xf scaled = c * 1.44269502f;
+    xf n = tn_round(scaled);
+    xf m = tn_exp_poly(tn_exp_reduce(c, n));
+    xf r = x_float(x_bits(m) + (x_as_uint(x_int(n)) << 23));
+    return c < -87.33654f ? 0.0f : r;
+}
+
+/* e^d for d <= 0 with twice the digits near 0, for factors that are applied again and again. */
+TN_FN x_pair tn_exp_pair(xf d)
+{
+    xf c = x_max(d, -87.5f);
+    TN_PRECISE xf scaled = c * 1.44269502f;
+    xf n = tn_round(scaled);
+    xf t = tn_exp_reduce(c, n);
+    xf q = 0.00138436072f;
+    q = x_fma(q, t, 0.00837419555f);
+    q = x_fma(q, t, 0.0416680053f);
+    q = x_fma(q, t, 0.166664302f);
+    q = x_fma(q, t, 0.49999994f);
+    xf one = 1.0f;
+    x_pair p = tn_fast_two_sum(one, x_fma(t * t, q, t));
+    xf power = x_float(x_as_uint(x_int(n) + 127) << 23);
+    xf zero = 0.0f;
+    xb gone = c < -86.0f; /* the low part would be subnormal */
+    return tn_pair_make(gone ? zero : p.hi * power, gone ? zero : p.lo * power);
+}
+
+/* 2^k for integral k <= 0; 0 for k <= -127. */
+TN_FN xf tn_pow2(xf k)
+{
+    xf c = x_max(k, -127.0f);
+    return x_float(x_as_uint(x_int(c) + 127) << 23);
+}
+
+TN_FN xu tn_half_bits(xu h)
+{
+    xu sign = (h & 0x8000u) << 16;
+    xu a = (h & 0x7fffu) << 13;
+    xf small = x_float(a + 0x38800000u) - 6.103515625e-05f; /* subnormal: 2^-14 + a - 2^-14 */
+    xu exponent = a & 0x0f800000u;
+    xu r = a + (exponent == 0x0f800000u ? 0x70000000u : 0x38000000u);
+    r = exponent == 0u ? x_bits(small) : r;
+    return r | sign;
+}
+
+TN_FN xu tn_half_from_bits(xu b)
+{
+    xu sign = (b >> 16) & 0x8000u;
+    xu a = b & 0x7fffffffu;
+    xu normal = (a + 0xfffu + ((a >> 13) & 1u) - 0x38000000u) >> 13;
+    xu small = x_bits(x_float(a < 0x38800000u ? a : 0u) + 0.5f) - 0x3f000000u; /* the ulp of 0.5 is half's smallest step */
+    xu r = a < 0x38800000u ? small : normal;
+    r = a >= 0x477ff000u ? 0x7c00u : r;
+    r = a > TN_INF_BITS ? 0x7e00u : r;
+    return r | sign;
+}
+
+TN_FN xu tn_bfloat_from_bits(xu b)
+{
+    xu r = (b + 0x7fffu + ((b >> 16) & 1u)) >> 16;
+    return (b & 0x7fffffffu) > TN_INF_BITS ? 0x7fc0u | ((b >> 16) & 0x8000u) : r;
+}
+
