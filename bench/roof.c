@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors */
+#include "roof.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SAMPLE_S 0.004 /* one measurement takes about this long */
+
+struct task {
+    struct roof *roof;
+    uint32_t index;
+};
+
+struct roof {
+    const struct roof_isa *isa;
+    uint32_t threads;
+    pthread_t *thread; /* of tasks 1 .. threads-1; the caller is task 0 */
+    struct task *task;
+    pthread_mutex_t lock; /* of the next three */
+    pthread_cond_t change;
+    uint64_t generation; /* of work: each thread does every one once */
+    uint32_t busy;
+    void (*work)(struct roof *roof, uint32_t index); /* NULL: leave */
+    double best_flops, best_copy;
+    const char *best_how;
+    uint64_t iterations, repeats;
+    char *from, *to;
+    size_t half; /* bytes in each of them */
+    int streaming;
+    volatile float sink;
+};
+
+double tenon__now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static const struct roof_isa *choose(void)
+{
+    static const struct roof_isa *const all[] = {
+#ifdef ROOF_X86
+        &tenon__roof_avx512, &tenon__roof_avx2,
+#endif
+#ifdef ROOF_NEON
+        &tenon__roof_neon,
+#endif
+        &tenon__roof_scalar};
+    size_t i = 0;
+    while (!all[i]->usable())
+        i++;
+    return all[i];
+}
+
+static void *thread_main(void *argument)
+{
+    struct task *task = argument;
+    struct roof *roof = task->roof;
+    for (uint64_t done = 0;; done++) {
+        pthread_mutex_lock(&roof->lock);
+        while (roof->generation == done)
+            pthread_cond_wait(&roof->change, &roof->lock);
+        void (*work)(struct roof *, uint32_t) = roof->work;
+        pthread_mutex_unlock(&roof->lock);
+        if (!work)
+            return NULL;
+        work(roof, task->index);
+        pthread_mutex_lock(&roof->lock);
+        if (--roof->busy == 0)
+            pthread_cond_broadcast(&roof->change);
+        pthread_mutex_unlock(&roof->lock);
+    }
+}
+
+static void start_work(struct roof *roof, void (*work)(struct roof *, uint32_t))
+{
+    pthread_mutex_lock(&roof->lock);
+    roof->work = work;
+    roof->busy = roof->threads - 1;
+    roof->generation++;
+    pthread_cond_broadcast(&roof->change);
+    pthread_mutex_unlock(&roof->lock);
+}
+
+/* Seconds that `work` takes on all threads. */
+static double run_all(struct roof *roof, void (*work)(struct roof *, uint32_t))
+{
+    double start = tenon__now();
+    start_work(roof, work);
+    work(roof, 0);
+    pthread_mutex_lock(&roof->lock);
+    while (roof->busy)
+        pthread_cond_wait(&roof->change, &roof->lock);
+    pthread_mutex_unlock(&roof->lock);
+    return tenon__now() - start;
+}
+
+struct roof *tenon__roof_create(uint32_t threads)
+{
+    struct roof *roof = calloc(1, sizeof *roof);
+    if (!roof)
+        return NULL;
+    roof->isa = choose();
+    roof->thread = calloc(threads, sizeof roof->thread[0]);
+    roof->task = calloc(threads, sizeof roof->task[0]);
+    if (!roof->thread || !roof->task)
+        goto free_roof;
+    if (pthread_mutex_init(&roof->lock, NULL))
+        goto free_roof;
+    if (pthread_cond_init(&roof->change, NULL))
+        goto destroy_lock;
+    for (roof->threads = 1; roof->threads < threads; roof->threads++) {
+        uint32_t i = roof->threads;
+        roof->task[i] = (struct task){roof, i};
+        if (pthread_create(&roof->thread[i], NULL, thread_main, &roof->task[i])) {
+            tenon__roof_destroy(roof);
+            return NULL;
+        }
+    }
+    return roof;
+destroy_lock:
+    pthread_mutex_destroy(&roof->lock);
+free_roof:
+    free(roof->thread);
+    free(roof->task);
+    free(roof);
+    return NULL;
+}
+
+void tenon__roof_destroy(struct roof *roof)
+{
+    if (!roof)
+        return;
+    start_work(roof, NULL);
+    for (uint32_t i = 1; i < roof->threads; i++)
+        pthread_join(roof->thread[i], NULL);
+    pthread_cond_destroy(&roof->change);
+    pthread_mutex_destroy(&roof->lock);
+    free(roof->from);
+    free(roof->to);
+    free(roof->thread);
+    free(roof->task);
+    free(roof);
+}
+
+const char *tenon__roof_isa(const struct roof *roof)
+{
+    return roof->isa->name;
+}
+
+/* ---- multiply-adds ---- */
+
+static void fma_work(struct roof *roof, uint32_t index)
+{
+    float sum = roof->isa->fma(roof->iterations);
+    if (index == 0)
+        roof->sink = sum;
+}
+
+double tenon__roof_flops(struct roof *roof)
+{
+    if (!roof->iterations) {
+        double seconds;
+        for (roof->iterations = 10000; (seconds = run_all(roof, fma_work)) < SAMPLE_S / 4; roof->iterations *= 2)
+            continue;
+        roof->iterations = (uint64_t)((double)roof->iterations * (SAMPLE_S / seconds)) + 1;
+    }
+    double seconds = run_all(roof, fma_work);
+    double flops = (double)roof->iterations * roof->isa->flops * roof->threads / seconds;
+    if (flops > roof->best_flops)
+        roof->best_flops = flops;
+    return roof->best_flops;
+}
+
+/* ---- copies ---- */
+
+/* Thread `index` has its own slice of both buffers. */
+static void copy_work(struct roof *roof, uint32_t index)
+{
+    size_t lines = roof->half / 64, begin = lines * index / roof->threads * 64,
+           end = lines * (index + 1) / roof->threads * 64;
+    for (uint64_t i = 0; i < roof->repeats; i++) {
+        if (roof->streaming)
+            roof->isa->stream(roof->to + begin, roof->from + begin, end - begin);
+        else
+            memcpy(roof->to + begin, roof->from + begin, end - begin);
+    }
+}
+
+static void touch_work(struct roof *roof, uint32_t index)
+{
+    size_t lines = roof->half / 64, begin = lines * index / roof->threads * 64,
+           end = lines * (index + 1) / roof->threads * 64;
+    memset(roof->from + begin, 1, end - begin);
+    memset(roof->to + begin, 2, end - begin);
+}
+
+int tenon__roof_footprint(struct roof *roof, double bytes)
+{
+    size_t half = ((size_t)(bytes / 2) + 63) / 64 * 64;
+    if (half < 64 * (size_t)roof->threads)
+        half = 64 * (size_t)roof->threads;
+    free(roof->from);
+    free(roof->to);
+    roof->from = roof->to = NULL;
+    void *from = NULL, *to = NULL;
+    if (posix_memalign(&from, 4096, half))
+        return -1;
+    if (posix_memalign(&to, 4096, half)) {
+        free(from);
+        return -1;
+    }
+    roof->from = from;
+    roof->to = to;
+    roof->half = half;
+    roof->best_copy = 0;
+    roof->best_how = "memcpy";
+    roof->repeats = 1;
+    run_all(roof, touch_work);
+    double seconds = run_all(roof, copy_work);
+    roof->repeats = seconds < SAMPLE_S ? (uint64_t)(SAMPLE_S / seconds) + 1 : 1;
+    return 0;
+}
+
+double tenon__roof_copy(struct roof *roof, const char **how)
+{
+    for (roof->streaming = 0; roof->streaming < 2; roof->streaming++) {
+        double seconds = run_all(roof, copy_work);
+        double rate = 2.0 * (double)roof->half * (double)roof->repeats / seconds;
+        if (rate > roof->best_copy) {
+            roof->best_copy = rate;
+            roof->best_how = roof->streaming ? "stream" : "memcpy";
+        }
+    }
+    *how = roof->best_how;
+    return roof->best_copy;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * The roofs that a row of `tenon bench` is measured against: how fast this machine copies memory and how many multiply-adds it
+ * does, on the same number of threads and in the same process. */
+#ifndef BENCH_ROOF_H
+#define BENCH_ROOF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define ROOF_X86 1
+#elif defined(__aarch64__)
+#define ROOF_NEON 1
+#endif
+
+/* One instruction set: roof_<isa>.c. */
+struct roof_isa {
+    const char *name;
+    double flops; /* of one iteration of fma */
+    int (*usable)(void);
+    /* Independent chains of f32 multiply-adds, all in registers; returns a sum so that nothing is optimised away. */
+    float (*fma)(uint64_t iterations);
+    /* Copies with stores that go around the cache; both pointers and the size are multiples of 64. */
+    void (*stream)(void *to, const void *from, size_t size);
+};
+#ifdef ROOF_X86
+extern const struct roof_isa tenon__roof_avx512, tenon__roof_avx2;
+#endif
+#ifdef ROOF_NEON
+extern const struct roof_isa tenon__roof_neon;
+#endif
+extern const struct roof_isa tenon__roof_scalar;
+
+struct roof; /* threads and what was measured so far */
+
+/* NULL when out of memory. */
+struct roof *tenon__roof_create(uint32_t threads);
+void tenon__roof_destroy(struct roof *roof);
+const char *tenon__roof_isa(const struct roof *roof);
+
+/* f32 operations a second: the best of all measurements so far, one of which is made now. */
+double tenon__roof_flops(struct roof *roof);
+
+/* Sets the footprint of the following copies: `bytes` in all, half of it read and half written, as a kernel that moves that many bytes
+ * would. The best so far is forgotten. 0 or -1 when out of memory. */
+int tenon__roof_footprint(struct roof *roof, double bytes);
+/* Bytes a second, read plus written: the best since the footprint was set, some of which is measured now. *how names the copy:
+ * "memcpy" or "stream". */
+double tenon__roof_copy(struct roof *roof, const char **how);
+
+double tenon__now(void); /* seconds, monotonic */
+
+#endif
