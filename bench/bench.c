@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * `tenon bench`: options, devices and peers. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+#define _GNU_SOURCE /* dladdr, sched_getaffinity */
+#include "bench.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_DIFFER = 1, EXIT_USAGE = 2, EXIT_DEVICE = 3 };
+#define MAX_THREADS 1024
+
+static const char help[] =
+    "usage: tenon bench [--device SPEC]... [--op GLOB] [--size quick|full] [--threads N] [--peer NAME]... [--rounds N] [--json]\n"
+    "\n"
+    "Measures operators against the machine's own limits, found in the same process.\n"
+    "  --device SPEC   a device, as in TENON_DEVICE; several are measured side by side (default: TENON_DEVICE, else auto)\n"
+    "  --op GLOB       operators by name\n"
+    "  --size SIZE     quick (default), or full: every element type as well\n"
+    "  --threads N     threads of the CPU backend, of the roofs and of the peers (default: the processors of this process)\n"
+    "  --peer NAME     another library behind the same ABI, e.g. onednn, or a plugin file's path\n"
+    "  --rounds N      measurements a row; the median counts (default 9)\n"
+    "  --json          one JSON object a row\n";
+
+static int usage(const char *format, const char *what, const char *near)
+{
+    fputs("tenon: ", stderr);
+    fprintf(stderr, format, what);
+    if (near)
+        fprintf(stderr, "; did you mean '%s'?", near);
+    fputs("\n", stderr);
+    return EXIT_USAGE;
+}
+
+/* 1..max, or 0. */
+static uint32_t number(const char *text, uint32_t max)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    return errno || end == text || *end || text[0] == '-' || value > max ? 0 : (uint32_t)value;
+}
+
+static uint32_t processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set))
+        return 1;
+    return (uint32_t)CPU_COUNT(&set);
+}
+
+/* ---- devices and peers ---- */
+
+static int open_device(struct bench_options *options, const char *spec)
+{
+    struct bench_side *side = &options->side[options->n_sides];
+    int32_t status = tenon_context_open(spec, &side->context);
+    if (status) {
+        fprintf(stderr, "tenon: %s\n", tenon_error());
+        return status == TENON_E_INVALID ? EXIT_USAGE : EXIT_DEVICE;
+    }
+    snprintf(side->device, sizeof side->device, "%s", tenon_context_spec(side->context));
+    options->n_sides++;
+    return 0;
+}
+
+/* Peers live in a folder of their own beside the plugins, where no search for devices looks. */
+static int find_peer(const char *name, char *path, size_t room)
+{
+    char *real;
+    Dl_info info;
+    void *symbol = dlsym(RTLD_DEFAULT, "tenon_version");
+    if (strchr(name, '/')) {
+        real = realpath(name, NULL);
+    } else {
+        char tried[4096] = "";
+        if (symbol && dladdr(symbol, &info) && info.dli_fname) {
+            const char *slash = strrchr(info.dli_fname, '/');
+            snprintf(tried, sizeof tried, "%.*s/tenon/peers/libtenon-%s.so", slash ? (int)(slash - info.dli_fname) : 1,
+                     slash ? info.dli_fname : ".", name);
+        }
+        real = realpath(tried, NULL);
+#ifdef TENON_PKGLIBDIR
+        if (!real) {
+            snprintf(tried, sizeof tried, TENON_PKGLIBDIR "/peers/libtenon-%s.so", name);
+            real = realpath(tried, NULL);
+        }
+#endif
+    }
+    if (!real)
+        return -1;
+    int n = snprintf(path, room, "%s", real);
+    free(real);
+    return n > 0 && (size_t)n < room ? 0 : -1;
+}
+
+static int open_peer(struct bench_options *options, const char *name)
+{
+    char path[4096], spec[80];
+    const char *id;
+    if (find_peer(name, path, sizeof path))
+        return usage("no peer '%s': it was not built (its library was not found), or it is not installed", name, NULL);
+    int32_t status = tenon_plugin_load(path, &id);
+    if (status) {
+        fprintf(stderr, "tenon: peer %s: %s\n", name, tenon_error());
+        return EXIT_DEVICE;
+    }
+    snprintf(spec, sizeof spec, "%s:0", id);
+    int code = open_device(options, spec);
+    if (!code)
+        options->side[options->n_sides - 1].peer = id;
+    return code;
+}
+
+/* ---- the run ---- */
+
+static int run(const struct bench_options *options)
+{
+    struct roof *roof = tenon__roof_create(options->threads);
+    int code = 0;
+    uint32_t rows = 0;
+
+    if (!roof) {
+        fprintf(stderr, "tenon: no memory for %u threads\n", options->threads);
+        return EXIT_DIFFER;
+    }
+    tenon__bench_progress(options, "measuring the machine");
+    tenon__bench_head(options, roof);
+    const struct conform_op *op;
+    for (uint32_t i = 0; (op = conform_op_at(i)); i++) {
+        if (options->op && fnmatch(options->op, tenon_op_contract_by_number(op->op)->name, 0))
+            continue;
+        for (uint32_t k = 0; k < op->n_bench; k++) {
+            if (op->bench[k].level > options->level)
+                continue;
+            rows++;
+            if (tenon__bench_measure(options, op, &op->bench[k], roof))
+                code = EXIT_DIFFER;
+        }
+    }
+    tenon__bench_progress(options, "%s", "");
+    tenon__roof_destroy(roof);
+    if (!rows) {
+        const char *names[64];
+        uint32_t n = 0;
+        const struct tenon_op_contract *contract;
+        while (n < 64 && (contract = tenon_op_contract_at(n)))
+            names[n++] = contract->name;
+        return usage("no operator matches '%s'", options->op ? options->op : "*",
+                     tenon_closest(options->op ? options->op : "", names, n));
+    }
+    return code;
+}
+
+enum { OPT_DEVICE = 256, OPT_OP, OPT_SIZE, OPT_THREADS, OPT_PEER, OPT_ROUNDS, OPT_JSON };
+static const struct option longs[] = {{"device", required_argument, NULL, OPT_DEVICE},
+                                      {"op", required_argument, NULL, OPT_OP},
+                                      {"size", required_argument, NULL, OPT_SIZE},
+                                      {"threads", required_argument, NULL, OPT_THREADS},
+                                      {"peer", required_argument, NULL, OPT_PEER},
+                                      {"rounds", required_argument, NULL, OPT_ROUNDS},
+                                      {"json", no_argument, NULL, OPT_JSON},
+                                      {"help", no_argument, NULL, 'h'},
+                                      {NULL, 0, NULL, 0}};
+
+static int unknown_option(char *word)
+{
+    const char *names[sizeof longs / sizeof longs[0]];
+    uint32_t n = 0;
+    for (; longs[n].name; n++)
+        names[n] = longs[n].name;
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(word + strspn(word, "-"), "="), word + strspn(word, "-"));
+    for (uint32_t i = 0; i < n; i++)
+        if (!strcmp(names[i], name))
+            return usage("option %s is given wrongly: see `tenon bench --help`", word, NULL);
+    return usage("no option '%s'", word, tenon_closest(name, names, n));
+}
+
+struct words {
+    uint32_t n_devices, n_peers;
+    const char *device[BENCH_MAX_SIDES], *peer[BENCH_MAX_SIDES];
+};
+
+/* 0, an exit code, or -1 when help was printed. */
+static int parse(int argc, char **argv, struct bench_options *options, struct words *words)
+{
+    int option;
+    opterr = 0;
+    optind = 0; /* of glibc: start afresh */
+    while ((option = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        switch (option) {
+        case OPT_DEVICE:
+        case OPT_PEER:
+            if (words->n_devices + words->n_peers == BENCH_MAX_SIDES)
+                return usage("%s: more than 16 devices and peers", optarg, NULL);
+            if (option == OPT_DEVICE)
+                words->device[words->n_devices++] = optarg;
+            else
+                words->peer[words->n_peers++] = optarg;
+            break;
+        case OPT_OP:
+            options->op = optarg;
+            break;
+        case OPT_SIZE:
+            if (strcmp(optarg, "quick") && strcmp(optarg, "full"))
+                return usage("--size %s: quick or full", optarg, NULL);
+            options->level = strcmp(optarg, "full") ? CONFORM_QUICK : CONFORM_FULL;
+            break;
+        case OPT_THREADS:
+            if (!(options->threads = number(optarg, MAX_THREADS)))
+                return usage("--threads %s: a number from 1 to 1024", optarg, NULL);
+            break;
+        case OPT_ROUNDS:
+            if (!(options->rounds = number(optarg, BENCH_MAX_ROUNDS)))
+                return usage("--rounds %s: a number from 1 to 1000", optarg, NULL);
+            break;
+        case OPT_JSON:
+            options->json = 1;
+            break;
+        case 'h':
+            fputs(help, stdout);
+            return -1;
+        default:
+            return unknown_option(argv[optind > 1 ? optind - 1 : 1]);
+        }
+    }
+    return optind < argc ? usage("'%s' is not an option: see `tenon bench --help`", argv[optind], NULL) : 0;
+}
+
+int tenon__bench_main(int argc, char **argv)
+{
+    struct bench_options options = {.level = CONFORM_QUICK, .threads = processors(), .rounds = 9};
+    struct words words = {0};
+    char text[16];
+
+    int code = parse(argc, argv, &options, &words);
+    if (code)
+        return code < 0 ? 0 : code;
+    options.progress = !options.json && isatty(STDERR_FILENO);
+    /* Before libtenon and a peer's runtime read them. Peers of the OpenMP kind must not spin while another side is measured. */
+    snprintf(text, sizeof text, "%u", options.threads);
+    setenv("TENON_THREADS", text, 1);
+    setenv("OMP_NUM_THREADS", text, 1);
+    setenv("OMP_WAIT_POLICY", "passive", 0);
+
+    if (!words.n_devices)
+        words.device[words.n_devices++] = NULL;
+    for (uint32_t i = 0; i < words.n_devices && !code; i++)
+        code = open_device(&options, words.device[i]);
+    for (uint32_t i = 0; i < words.n_peers && !code; i++)
+        code = open_peer(&options, words.peer[i]);
+    if (!code)
+        code = run(&options);
+    for (uint32_t i = 0; i < options.n_sides; i++)
+        tenon_context_close(options.side[i].context);
+    return code;
+}

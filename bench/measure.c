@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * One row. All sides keep their tensors on their device and take turns, and the roofs are measured between the turns, so that a
+ * machine that slows down slows all of them. */
+#include "bench.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAMPLE_S 0.02 /* a round of one side takes at least about this long */
+
+struct side_state {
+    struct bench_row row;
+    struct tenon_memory *memory[TENON_MAX_TENSORS];
+    struct tenon_value value[TENON_MAX_TENSORS];
+    uint64_t runs; /* a round */
+    double *sample;
+    float *output;  /* of the first output, as f32 */
+    int64_t count;
+};
+
+static void refuse(struct side_state *state, const char *text)
+{
+    snprintf(state->row.refused, sizeof state->row.refused, "%s", text);
+}
+
+/* n runs, then the end of the last. Seconds, negative on failure. */
+static double run_many(const struct bench_side *side, struct side_state *state, const struct conform_case *c, uint64_t n)
+{
+    double start = tenon__now();
+    int32_t status = TENON_OK;
+    for (uint64_t i = 0; i < n && !status; i++)
+        status = tenon_run(side->context, c->op->op, c->params, state->value, c->n);
+    if (!status)
+        status = tenon_finish(side->context);
+    if (!status)
+        return tenon__now() - start;
+    refuse(state, tenon_error());
+    return -1;
+}
+
+static int place(const struct bench_side *side, struct side_state *state, const struct conform_case *c)
+{
+    for (uint32_t i = 0; i < c->n; i++) {
+        const struct conform_slot *slot = &c->slot[i];
+        if (!slot->tensor.dtype)
+            continue;
+        if (tenon_memory_create(side->context, slot->size, &state->memory[i]) ||
+            tenon_memory_write(state->memory[i], 0, slot->data, slot->size)) {
+            refuse(state, tenon_error());
+            return -1;
+        }
+        state->value[i] = (struct tenon_value){.tensor = slot->tensor, .memory = state->memory[i], .offset = slot->lead};
+    }
+    return 0;
+}
+
+/* Everything up to the first sample: tensors, plan, warm-up, how many runs make a round. */
+static void warm_up(const struct bench_side *side, struct side_state *state, const struct conform_case *c)
+{
+    struct tenon_tensor tensors[TENON_MAX_TENSORS];
+    for (uint32_t i = 0; i < c->n; i++)
+        tensors[i] = c->slot[i].tensor;
+    if (tenon_supports(side->context, c->op->op, c->params, tensors, c->n)) {
+        refuse(state, tenon_error());
+        return;
+    }
+    if (tenon_impl(side->context, c->op->op, c->params, tensors, c->n, state->row.impl, sizeof state->row.impl))
+        state->row.impl[0] = 0;
+    if (place(side, state, c) || run_many(side, state, c, 1) < 0)
+        return;
+    double seconds = run_many(side, state, c, 2) / 2;
+    if (seconds < 0)
+        return;
+    state->runs = seconds < SAMPLE_S ? (uint64_t)(SAMPLE_S / (seconds + 1e-9)) + 1 : 1;
+}
+
+/* The first output, for the comparison of the sides. */
+static void read_output(struct side_state *state, const struct conform_case *c)
+{
+    for (uint32_t i = 0; i < c->n; i++) {
+        const struct conform_slot *slot = &c->slot[i];
+        if (!slot->tensor.dtype || !slot->is_output)
+            continue;
+        unsigned char *bytes = malloc(slot->size);
+        state->count = tenon_tensor_count(&slot->tensor);
+        state->output = malloc((size_t)state->count * sizeof state->output[0]);
+        if (bytes && state->output && !tenon_memory_read(state->memory[i], 0, bytes, slot->size)) {
+            for (int64_t k = 0; k < state->count; k++)
+                state->output[k] = (float)conform_get(bytes + slot->lead, slot->tensor.dtype, k);
+        } else {
+            free(state->output);
+            state->output = NULL;
+        }
+        free(bytes);
+        return;
+    }
+}
+
+/* Relative distance of two outputs as vectors. */
+static double distance(const struct side_state *a, const struct side_state *b)
+{
+    double square = 0, size = 0;
+    for (int64_t i = 0; i < a->count; i++) {
+        double d = (double)a->output[i] - (double)b->output[i];
+        square += d * d;
+        size += (double)a->output[i] * (double)a->output[i];
+    }
+    return size > 0 ? sqrt(square / size) : sqrt(square);
+}
+
+static void release(struct side_state *state)
+{
+    for (uint32_t i = 0; i < TENON_MAX_TENSORS; i++)
+        tenon_memory_destroy(state->memory[i]);
+    free(state->sample);
+    free(state->output);
+}
+
+/* Copies within a device that is not the CPU: its own memory roof. 0 when it cannot. */
+static double device_copy(const struct bench_side *side, double bytes)
+{
+    uint64_t half = ((uint64_t)(bytes / 2) + 63) / 64 * 64;
+    struct tenon_memory *from = NULL, *to = NULL;
+    double best = 0;
+    if (tenon_memory_create(side->context, half, &from) || tenon_memory_create(side->context, half, &to))
+        goto destroy;
+    for (int i = 0; i < 5; i++) {
+        double start = tenon__now();
+        if (tenon_memory_copy(to, 0, from, 0, half) || tenon_finish(side->context))
+            goto destroy;
+        double rate = 2.0 * (double)half / (tenon__now() - start);
+        if (i && rate > best)
+            best = rate;
+    }
+destroy:
+    tenon_memory_destroy(from);
+    tenon_memory_destroy(to);
+    return best;
+}
+
+static int on_cpu(const struct bench_side *side)
+{
+    const struct tenon_device_info *info = tenon_context_info(side->context);
+    return info->type == TENON_TYPE_CPU || (info->caps & TENON_CAP_SOFTWARE);
+}
+
+static void call_cost_row(const struct bench_options *options, const struct bench_side *side, struct bench_row *row,
+                          const struct conform_case *c)
+{
+    struct tenon_why why = {{0}};
+    struct tenon_tensor tensors[TENON_MAX_TENSORS];
+    for (uint32_t i = 0; i < c->n; i++)
+        tensors[i] = c->slot[i].tensor;
+    row->call_cost = 1;
+    if (tenon_impl(side->context, c->op->op, c->params, tensors, c->n, row->impl, sizeof row->impl))
+        row->impl[0] = 0;
+    if (tenon__bench_call_cost(side->context, c, options->rounds, &row->median_s, &row->min_s, &why))
+        snprintf(row->refused, sizeof row->refused, "%s", why.text);
+}
+
+static int rounds(const struct bench_options *options, const struct conform_case *c, struct side_state *states,
+                  struct roof *roof)
+{
+    const char *how = "";
+    double copy = 0, flops = 0;
+
+    for (uint32_t r = 0; r < options->rounds; r++) {
+        copy = tenon__roof_copy(roof, &how);
+        flops = tenon__roof_flops(roof);
+        for (uint32_t s = 0; s < options->n_sides; s++) {
+            struct side_state *state = &states[s];
+            if (state->row.refused[0])
+                continue;
+            tenon__bench_progress(options, "%s %s %s %s, round %u of %u", state->row.op, state->row.name, state->row.dtype,
+                                  options->side[s].device, r + 1, options->rounds);
+            /* One run for the caches and threads that the side before took. */
+            if (run_many(&options->side[s], state, c, 1) < 0)
+                continue;
+            double seconds = run_many(&options->side[s], state, c, state->runs);
+            if (seconds >= 0)
+                state->sample[r] = seconds / (double)state->runs;
+        }
+    }
+    for (uint32_t s = 0; s < options->n_sides; s++) {
+        struct bench_row *row = &states[s].row;
+        if (row->refused[0])
+            continue;
+        row->median_s = tenon__bench_median(states[s].sample, options->rounds);
+        row->min_s = states[s].sample[0];
+        if (on_cpu(row->side)) {
+            row->roof_bytes_s = copy;
+            row->roof_flops_s = flops;
+            row->roof_copy = how;
+            row->roof_isa = tenon__roof_isa(roof);
+        } else {
+            row->roof_bytes_s = device_copy(row->side, row->bytes);
+            row->roof_copy = "device";
+        }
+    }
+    return 0;
+}
+
+/* Whether the sides agree with the first that has a result. 16-bit results and different orders of summation differ by far less. */
+static int compare(const struct bench_options *options, struct side_state *states)
+{
+    const struct side_state *first = NULL;
+    int bad = 0;
+    for (uint32_t s = 0; s < options->n_sides; s++) {
+        const struct side_state *state = &states[s];
+        if (state->row.refused[0] || !state->output)
+            continue;
+        if (!first) {
+            first = state;
+            continue;
+        }
+        double apart = distance(first, state);
+        if (!(apart < 0.01)) {
+            fprintf(stderr, "tenon: %s %s: %s and %s disagree: relative distance %.3g\n", first->row.op, first->row.name,
+                    first->row.side->device, state->row.side->device, apart);
+            bad = 1;
+        }
+    }
+    return bad;
+}
+
+int tenon__bench_measure(const struct bench_options *options, const struct conform_op *op,
+                         const struct conform_bench *bench, struct roof *roof)
+{
+    struct side_state *states = calloc(options->n_sides, sizeof states[0]);
+    struct conform_case *c = calloc(1, sizeof *c);
+    int call_cost = strcmp(bench->name, BENCH_CALL_COST) == 0, result = -1;
+
+    if (!states || !c)
+        goto free_states;
+    tenon__bench_progress(options, "%s %s: inputs", tenon_op_contract_by_number(op->op)->name, bench->name);
+    conform_case_bench(op, bench, c);
+    if (conform_case_alloc(c) || (!call_cost && tenon__roof_footprint(roof, bench->bytes))) {
+        fprintf(stderr, "tenon: no memory for %s\n", bench->name);
+        goto free_case;
+    }
+    conform_case_fill(c);
+    for (uint32_t s = 0; s < options->n_sides; s++) {
+        struct side_state *state = &states[s];
+        state->row = (struct bench_row){.op = tenon_op_contract_by_number(op->op)->name,
+                                        .name = bench->name,
+                                        .dtype = tenon_dtype_name(bench->dtype),
+                                        .side = &options->side[s],
+                                        .threads = options->threads,
+                                        .bytes = bench->bytes,
+                                        .flops = bench->flops};
+        state->sample = calloc(options->rounds, sizeof state->sample[0]);
+        if (!state->sample)
+            refuse(state, "out of memory");
+        else if (call_cost)
+            call_cost_row(options, &options->side[s], &state->row, c);
+        else
+            warm_up(&options->side[s], state, c);
+    }
+    result = 0;
+    if (!call_cost) {
+        result = rounds(options, c, states, roof);
+        for (uint32_t s = 0; s < options->n_sides; s++)
+            if (!states[s].row.refused[0])
+                read_output(&states[s], c);
+        result = compare(options, states);
+    }
+    for (uint32_t s = 0; s < options->n_sides; s++)
+        tenon__bench_report(options, &states[s].row);
+free_case:
+    for (uint32_t s = 0; s < options->n_sides; s++)
+        release(&states[s]);
+    conform_case_free(c);
+free_states:
+    free(states);
+    free(c);
+    return result;
+}
