@@ -5,7 +5,9 @@
 #ifdef HAVE_CONFIG_H
 #include <config.h>
 #endif
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* dladdr, sched_getaffinity */
+#endif
 #include "bench.h"
 
 #include <dlfcn.h>

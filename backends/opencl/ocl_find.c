@@ -252,8 +252,9 @@ static void describe(cl_platform_id platform, cl_device_id id, struct ocl_found 
     find_uuid(id, extensions, device->identity, twin, info->uuid);
     find_limits(id, device);
 
+    /* -w: some drivers print the compiler's warnings themselves, on our standard error. */
     cl_device_fp_config fp = NUMBER(id, CL_DEVICE_SINGLE_FP_CONFIG, cl_device_fp_config);
-    snprintf(device->options, sizeof device->options, "-cl-std=CL1.2%s",
+    snprintf(device->options, sizeof device->options, "-w -cl-std=CL1.2%s",
              fp & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT ? " -cl-fp32-correctly-rounded-divide-sqrt" : "");
     uint64_t align = NUMBER(id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, cl_uint) / 8;
     if (align < OCL_BIND_ALIGN)
