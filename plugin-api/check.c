@@ -295,14 +295,17 @@ static int same_tensor(const struct tenon_tensor *a, const struct tenon_tensor *
 int32_t tenon_op_check_alias(const struct tenon_op_contract *contract, const void *params,
                              const struct tenon_tensor *tensors, const uint64_t (*range)[2], struct tenon_why *why)
 {
-    for (uint32_t o = 0; o < contract->n_tensors; o++) {
-        if (!is_output(&contract->tensors[o]) || range[o][0] >= range[o][1])
+    /* Every RUN comes here: what is absent or apart is passed over before anything else is looked at. */
+    const uint32_t n = contract->n_tensors;
+    for (uint32_t o = 0; o < n; o++) {
+        const uint64_t begin = range[o][0], end = range[o][1];
+        if (begin >= end || !is_output(&contract->tensors[o]))
             continue;
-        for (uint32_t i = 0; i < contract->n_tensors; i++) {
-            int output = is_output(&contract->tensors[i]);
-            if (i == o || (output && i < o) || range[i][0] >= range[i][1])
+        for (uint32_t i = 0; i < n; i++) {
+            if (range[i][0] >= end || begin >= range[i][1] || i == o || range[i][0] >= range[i][1])
                 continue;
-            if (range[i][0] >= range[o][1] || range[o][0] >= range[i][1])
+            int output = is_output(&contract->tensors[i]);
+            if (output && i < o)
                 continue;
             int allowed = !output && contract->in_place && contract->in_place(params, i, o);
             if (allowed && range[i][0] == range[o][0] && same_tensor(&tensors[i], &tensors[o]))
