@@ -83,7 +83,7 @@ int32_t ocl_device_open(uint32_t index, const struct tenon_chain *next, struct t
         return status;
     const struct ocl_found *found = ocl_found_at(index);
     if (!found)
-        return ocl_fail(TENON_E_NODEVICE, "device %u of %u", index, count);
+        return ocl_fail(TENON_E_INVALID, "device index %u: there are %u", index, count);
 
     struct tenon_device *device = ocl_host->alloc(ocl_host, sizeof *device, _Alignof(struct tenon_device));
     if (!device)

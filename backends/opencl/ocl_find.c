@@ -335,7 +335,7 @@ int32_t ocl_device_info(uint32_t index, struct tenon_device_info *info)
     if (status)
         return status;
     if (index >= count)
-        return ocl_fail(TENON_E_NODEVICE, "device %u of %u", index, count);
+        return ocl_fail(TENON_E_INVALID, "device index %u: there are %u", index, count);
     status = tenon_struct_write(info, &found[index].info, sizeof found[index].info, &why);
     return status ? ocl_fail(status, "%s", why.text) : TENON_OK;
 }

@@ -187,17 +187,12 @@ int32_t ocl_plan_check(const struct tenon_plan *plan, const struct tenon_cmd *cm
         return ocl_fail(TENON_E_INVALID, "%u arguments: the plan has %u tensors", cmd->n_args, plan->n_tensors);
     for (uint32_t i = 0; i < plan->n_tensors; i++) {
         const struct tenon_bind *bind = &cmd->args[i];
-        if (!plan->tensor[i].dtype) {
-            if (bind->buffer)
-                return ocl_fail(TENON_E_INVALID, "%s is absent in the plan and has a buffer", contract->tensors[i].name);
-            continue;
-        }
-        if (!plan->bytes[i])
+        if (!plan->tensor[i].dtype)
             continue;
         status = ocl_bind_check(plan->device, bind, plan->bytes[i], TENON_E_INVALID, contract->tensors[i].name);
         if (status)
             return status;
-        range[i][0] = bind->buffer->address + bind->offset;
+        range[i][0] = plan->bytes[i] ? bind->buffer->address + bind->offset : 0;
         range[i][1] = range[i][0] + plan->bytes[i];
     }
     status = tenon_op_check_alias(contract, plan->params, plan->tensor, (const uint64_t(*)[2])range, &why);
@@ -211,7 +206,7 @@ int32_t ocl_plan_check(const struct tenon_plan *plan, const struct tenon_cmd *cm
     uint64_t begin = cmd->workspace.buffer->address + cmd->workspace.offset, end = begin + plan->recipe.scratch;
     for (uint32_t i = 0; i < plan->n_tensors; i++)
         if (begin < range[i][1] && range[i][0] < end)
-            return ocl_fail(TENON_E_ALIAS, "the workspace overlaps %s", contract->tensors[i].name);
+            return ocl_fail(TENON_E_WORKSPACE, "the workspace overlaps %s", contract->tensors[i].name);
     return TENON_OK;
 }
 
@@ -227,7 +222,7 @@ static cl_int set_buffers(const struct tenon_plan *plan, const struct gpu_launch
         char kind = launch->kernel->signature[i];
         if (kind == 'b') {
             const struct tenon_bind *bind = arg->slot == GPU_SLOT_SCRATCH ? &cmd->workspace
-                                            : arg->slot >= 0 && (uint32_t)arg->slot < plan->n_tensors
+                                            : arg->slot >= 0 && plan->tensor[arg->slot].dtype
                                                 ? &cmd->args[arg->slot]
                                                 : &none;
             cl_mem memory = bind->buffer ? bind->buffer->memory : NULL;

@@ -176,7 +176,7 @@ static int32_t check_copy(const struct tenon_queue *queue, const struct tenon_cm
     uint64_t to = cmd->args[0].buffer->address + cmd->args[0].offset;
     uint64_t from = cmd->args[1].buffer->address + cmd->args[1].offset;
     if (cmd->size && to < from + cmd->size && from < to + cmd->size)
-        return ocl_fail(TENON_E_ALIAS, "COPY: source and destination overlap");
+        return ocl_fail(TENON_E_INVALID, "COPY: source and destination overlap");
     return TENON_OK;
 }
 
@@ -317,8 +317,10 @@ static int32_t make_room(struct tenon_queue *queue)
 
 int32_t ocl_enqueue(struct tenon_queue *queue, const struct tenon_cmd *const *cmds, uint32_t n, uint64_t *seq)
 {
-    if (!queue || (n && !cmds) || !seq)
+    if (!queue || !cmds || !seq)
         return ocl_fail(TENON_E_INVALID, "queue, cmds or seq is NULL");
+    if (!n)
+        return ocl_fail(TENON_E_INVALID, "a batch of 0 commands: must be at least 1");
     struct batch batch = {.queue = queue};
     int32_t status = ocl_check_lost(queue->device);
     for (uint32_t i = 0; i < n && !status; i++)

@@ -169,6 +169,7 @@ struct life {
     int broken_batch;   /* a refused batch has written */
     int wrong;          /* a finished one is wrong */
     unsigned lines;     /* of tenon.kernels */
+    uint64_t seq, seq2; /* the last numbers of queue and other */
 };
 
 #define TRY(call)          \
@@ -233,12 +234,11 @@ static int32_t run(struct life *life)
          .plan = life->plan, .workspace = {life->workspace, 0}},
         {.struct_size = sizeof(struct tenon_cmd), .kind = TENON_CMD_COPY, .n_args = 2, .args = copy, .size = BYTES}};
     const struct tenon_cmd *first[2] = {&commands[0], &commands[1]}, *second[2] = {&commands[2], &commands[3]};
-    uint64_t seq = 0, seq2 = 0;
     int32_t status;
 
-    TRY(backend->enqueue(life->queue, first, 2, &seq));
-    TRY(backend->queue_wait(life->queue, seq, UINT64_MAX));
-    status = backend->enqueue(life->queue, second, 2, &seq);
+    TRY(backend->enqueue(life->queue, first, 2, &life->seq));
+    TRY(backend->queue_wait(life->queue, life->seq, UINT64_MAX));
+    status = backend->enqueue(life->queue, second, 2, &life->seq);
     if (status) {
         /* All or nothing: whatever the driver refused, y and z are as they were. */
         float seen[ROWS * COLS];
@@ -252,17 +252,20 @@ static int32_t run(struct life *life)
         return status;
     }
     const struct tenon_cmd after[2] = {
-        {.struct_size = sizeof(struct tenon_cmd), .kind = TENON_CMD_WAIT, .queue = life->queue, .value = seq},
+        {.struct_size = sizeof(struct tenon_cmd), .kind = TENON_CMD_WAIT, .queue = life->queue, .value = life->seq},
         {.struct_size = sizeof(struct tenon_cmd), .kind = TENON_CMD_COPY, .n_args = 2, .args = read, .size = BYTES}};
     const struct tenon_cmd *third[2] = {&after[0], &after[1]};
-    TRY(backend->enqueue(life->other, third, 2, &seq2));
-    while ((status = backend->queue_wait(life->other, seq2, 1000000)) == TENON_E_TIMEOUT)
+    TRY(backend->enqueue(life->other, third, 2, &life->seq2));
+    while ((status = backend->queue_wait(life->other, life->seq2, 1000000)) == TENON_E_TIMEOUT)
         continue;
     if (status)
         return status;
-    TRY(backend->queue_wait(life->queue, seq, 0));
-    TRY(backend->enqueue(life->queue, NULL, 0, &seq));
-    return backend->queue_wait(life->queue, seq, UINT64_MAX);
+    TRY(backend->queue_wait(life->queue, life->seq, 0));
+    const struct tenon_cmd nothing = {
+        .struct_size = sizeof nothing, .kind = TENON_CMD_FILL, .n_args = 1, .args = &fill[0], .size = 0};
+    const struct tenon_cmd *fourth[1] = {&nothing};
+    TRY(backend->enqueue(life->queue, fourth, 1, &life->seq));
+    return backend->queue_wait(life->queue, life->seq, UINT64_MAX);
 }
 
 static void check_result(struct life *life, const float *y)
@@ -313,25 +316,17 @@ static int32_t live_through(struct life *life)
         struct tenon_bind args[2];
         struct tenon_cmd cmd = {.struct_size = sizeof cmd, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = BYTES};
         const struct tenon_cmd *cmds[] = {&cmd};
-        uint64_t seq;
         TRY(make_buffer(life, TENON_BUF_IMPORT, BYTES, life->memory, &life->import));
         memcpy(args, copy, sizeof args);
         args[0].buffer = life->import;
         memset(life->memory, 0, BYTES);
-        TRY(backend->enqueue(life->queue, cmds, 1, &seq));
-        TRY(backend->queue_wait(life->queue, seq, UINT64_MAX));
+        TRY(backend->enqueue(life->queue, cmds, 1, &life->seq));
+        TRY(backend->queue_wait(life->queue, life->seq, UINT64_MAX));
         memcpy(result, life->memory, BYTES);
         check_result(life, result);
     }
     const struct tenon_kernels *kernels = backend->extension(TENON_KERNELS_ID);
     return kernels->report(life->device, count_line, life);
-}
-
-static void settle(struct tenon_queue *queue)
-{
-    uint64_t seq;
-    if (queue && !backend->enqueue(queue, NULL, 0, &seq))
-        (void)backend->queue_wait(queue, seq, UINT64_MAX);
 }
 
 static int32_t one_life(struct life *life)
@@ -345,8 +340,10 @@ static int32_t one_life(struct life *life)
     int32_t status = live_through(life);
     char text[sizeof fail_text];
     memcpy(text, fail_text, sizeof text);
-    settle(life->queue);
-    settle(life->other);
+    if (life->queue)
+        (void)backend->queue_wait(life->queue, life->seq, UINT64_MAX);
+    if (life->other)
+        (void)backend->queue_wait(life->other, life->seq2, UINT64_MAX);
     backend->queue_destroy(life->queue);
     backend->queue_destroy(life->other);
     backend->plan_destroy(life->plan);

@@ -197,6 +197,8 @@ static const struct conform_bench benches[] = {
     BENCH(4096, 1024, CONFORM_QUICK),
     BENCH(512, 32768, CONFORM_QUICK),
     BENCH(1, 16777216, CONFORM_QUICK),
+    /* So small that the call is all there is to measure; `tenon bench` knows the name. */
+    {"call-cost", TENON_F32, CONFORM_QUICK, {1, 16, 0}, 8.0 * 16, 20.0 * 16},
 };
 
 static void bench_make(const struct conform_bench *bench, struct conform_case *c)
