@@ -132,7 +132,7 @@ static int plain_softmax(struct conform_case *c)
     }
     tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax), p);
     /* A single f32 accumulator is not good enough for long rows: the specification demands better there. */
-    return c->slot[TENON_SOFTMAX_X].tensor.dim[c->slot[TENON_SOFTMAX_X].tensor.rank - 1] <= 1100 && c->slot[TENON_SOFTMAX_Y].same_as < 0 && c->mode != CONFORM_ADVERSARIAL;
+    return c->slot[TENON_SOFTMAX_X].tensor.dim[c->slot[TENON_SOFTMAX_X].tensor.rank - 1] <= 300 && c->slot[TENON_SOFTMAX_Y].same_as < 0 && c->mode != CONFORM_ADVERSARIAL;
 }
 
 static void naive_linear(struct conform_case *c, int fault)
