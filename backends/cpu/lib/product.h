@@ -31,7 +31,7 @@
 #include "simd/simd.h"
 
 #define PRODUCT_LANES 16
-#define PRODUCT_BLOCK 4096
+#define PRODUCT_BLOCK 1024
 #define PRODUCT_PAD 16 /* floats a lane; at least VF, keeps the alignment of a vector */
 
 /* MR x NV accumulators, NV vectors of B and one broadcast of A fit the registers; as square as that allows. */
