@@ -127,11 +127,26 @@ static int open_peer(struct bench_options *options, const char *name)
 
 /* ---- the run ---- */
 
+static int chosen(const struct bench_options *options, const struct conform_op *op)
+{
+    return !options->op || !fnmatch(options->op, tenon_op_contract_by_number(op->op)->name, 0);
+}
+
+static int no_operator(const char *glob)
+{
+    const char *names[64];
+    uint32_t n = 0;
+    const struct tenon_op_contract *contract;
+    while (n < 64 && (contract = tenon_op_contract_at(n)))
+        names[n++] = contract->name;
+    return usage("no operator matches '%s'", glob, tenon_closest(glob, names, n));
+}
+
 static int run(const struct bench_options *options)
 {
+    const struct conform_op *op;
     struct roof *roof = tenon__roof_create(options->threads);
     int code = 0;
-    uint32_t rows = 0;
 
     if (!roof) {
         fprintf(stderr, "tenon: no memory for %u threads\n", options->threads);
@@ -139,29 +154,12 @@ static int run(const struct bench_options *options)
     }
     tenon__bench_progress(options, "measuring the machine");
     tenon__bench_head(options, roof);
-    const struct conform_op *op;
-    for (uint32_t i = 0; (op = conform_op_at(i)); i++) {
-        if (options->op && fnmatch(options->op, tenon_op_contract_by_number(op->op)->name, 0))
-            continue;
-        for (uint32_t k = 0; k < op->n_bench; k++) {
-            if (op->bench[k].level > options->level)
-                continue;
-            rows++;
-            if (tenon__bench_measure(options, op, &op->bench[k], roof))
+    for (uint32_t i = 0; (op = conform_op_at(i)); i++)
+        for (uint32_t k = 0; chosen(options, op) && k < op->n_bench; k++)
+            if (op->bench[k].level <= options->level && tenon__bench_measure(options, op, &op->bench[k], roof))
                 code = EXIT_DIFFER;
-        }
-    }
     tenon__bench_progress(options, "%s", "");
     tenon__roof_destroy(roof);
-    if (!rows) {
-        const char *names[64];
-        uint32_t n = 0;
-        const struct tenon_op_contract *contract;
-        while (n < 64 && (contract = tenon_op_contract_at(n)))
-            names[n++] = contract->name;
-        return usage("no operator matches '%s'", options->op ? options->op : "*",
-                     tenon_closest(options->op ? options->op : "", names, n));
-    }
     return code;
 }
 
@@ -250,11 +248,18 @@ int tenon__bench_main(int argc, char **argv)
     int code = parse(argc, argv, &options, &words);
     if (code)
         return code < 0 ? 0 : code;
+    uint32_t rows = 0;
+    const struct conform_op *op;
+    for (uint32_t i = 0; (op = conform_op_at(i)); i++)
+        rows += chosen(&options, op) ? op->n_bench : 0;
+    if (!rows)
+        return no_operator(options.op ? options.op : "*");
     options.progress = !options.json && isatty(STDERR_FILENO);
-    /* Before libtenon and a peer's runtime read them. Peers of the OpenMP kind must not spin while another side is measured. */
+    /* Before libtenon, a software driver and a peer's runtime read them. OpenMP must not spin while another side is measured. */
+    static const char *const variables[] = {"TENON_THREADS", "OMP_NUM_THREADS", "POCL_MAX_PTHREAD_COUNT", "LP_NUM_THREADS"};
     snprintf(text, sizeof text, "%u", options.threads);
-    setenv("TENON_THREADS", text, 1);
-    setenv("OMP_NUM_THREADS", text, 1);
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
+        setenv(variables[i], text, 1);
     setenv("OMP_WAIT_POLICY", "passive", 0);
 
     if (!words.n_devices)

@@ -84,8 +84,8 @@ static void report_json(const struct bench_row *row)
         double none = NAN;
         add_number(object, "median_ms", row->median_s * 1e3);
         add_number(object, "min_ms", row->min_s * 1e3);
-        add_number(object, "bytes", row->bytes);
-        add_number(object, "flops", row->flops);
+        json_object_object_add(object, "bytes", json_object_new_int64((int64_t)row->bytes));
+        json_object_object_add(object, "flops", json_object_new_int64((int64_t)row->flops));
         add_number(object, "gbps", row->bytes / row->median_s / 1e9);
         add_number(object, "gflops", row->flops / row->median_s / 1e9);
         add_number(object, "roof_gbps", row->roof_bytes_s > 0 ? row->roof_bytes_s / 1e9 : none);

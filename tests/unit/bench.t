@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The command's promises about `tenon bench`: exit codes, sentences, and the members of a row. Not its figures: they are the machine's.
+tenon=${top_builddir:-.}/tenon
+n=0
+result() {
+    n=$((n + 1))
+    if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; fi
+}
+# code CODE SENTENCE ARGUMENT...
+code() {
+    want=$1
+    sentence=$2
+    shift 2
+    said=$("$tenon" bench "$@" 2>&1 >/dev/null)
+    got=$?
+    [ $got -eq "$want" ] && case $said in *"$sentence"*) true ;; *) false ;; esac
+    result $? "bench $* exits with $want and says: $sentence"
+    [ $got -eq "$want" ] || echo "# exit $got: $said"
+}
+echo "TAP version 14"
+code 0 "" --help
+code 2 "did you mean 'op'" --opp x
+code 2 "no operator matches" --op no_such_op
+code 2 "quick or full" --size middle
+code 2 "from 1 to" --threads 0
+code 2 "from 1 to" --rounds many
+code 2 "is not an option" cpu
+code 2 "no peer 'nobody'" --device cpu --peer nobody
+code 2 "column" --device cpu:
+code 3 "cpu:63" --device cpu:63
+
+rows=$("$tenon" bench --device cpu --op softmax --rounds 1 --threads 1 --json 2>&1)
+result $? "softmax on the CPU is measured"
+echo "$rows" | sed 's/^/# /'
+bad=0
+for key in op case dtype device threads median_ms min_ms bytes flops gbps gflops roof_gbps roof_gflops pct_roof peer; do
+    [ "$(echo "$rows" | grep -c "\"$key\":")" = "$(echo "$rows" | wc -l)" ] || { bad=1; echo "# no $key in a row"; }
+done
+result $bad "every row has every member"
+for name in 4096x1024 512x32768 1x16777216 call-cost; do
+    echo "$rows" | grep "\"case\":\"$name\"" | grep "\"device\":\"cpu:0\",\"threads\":1," | grep -q '"median_ms":[0-9]'
+    result $? "$name has a figure"
+done
+echo "1..$n"
