@@ -46,7 +46,8 @@ static uint64_t hash_of(const struct key *key)
 static int equal(const struct tenon__plan *plan, const struct key *key)
 {
     if (plan->op != key->op || plan->n != key->n || plan->present != key->present ||
-        plan->given_size != key->given_size || memcmp(plan->given, key->params, key->given_size))
+        plan->given_size != key->given_size ||
+        (key->given_size && memcmp(plan->given, key->params, key->given_size)))
         return 0;
     for (uint32_t left = key->present; left; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(left);

@@ -10,6 +10,24 @@
 #include <pthreadpool.h>
 #endif
 
+/* The pool synchronises with futexes of its own, which the thread sanitizer does not see: it is told. */
+#if defined(__SANITIZE_THREAD__)
+#define TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TSAN 1
+#endif
+#endif
+#ifdef TSAN
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define SEES(address) __tsan_acquire(address)
+#define SHOWS(address) __tsan_release(address)
+#else
+#define SEES(address) ((void)(address))
+#define SHOWS(address) ((void)(address))
+#endif
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static tenon_parallel_fn theirs;
 static void *theirs_user;
@@ -54,7 +72,9 @@ static int pool_tried;
 
 static void body_pool(void *context, size_t i)
 {
+    SEES(context);
     body(context, (uint32_t)i);
+    SHOWS(context);
 }
 
 /* The child of a fork has none of the pool's threads: it forgets the pool and makes its own when needed. */
@@ -103,7 +123,9 @@ void tenon__parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void 
     if (tenon__threads() > 1) {
         pthreadpool_t mine = get_pool();
         if (mine) {
+            SHOWS(&loop);
             pthreadpool_parallelize_1d(mine, body_pool, &loop, n, 0);
+            SEES(&loop);
             return;
         }
     }

@@ -130,12 +130,11 @@ static int try_term(struct search *search, const struct tenon__term *term, struc
             *device = opened;
             return 1;
         }
+        const char *said = tenon_error()[0] ? tenon_error() : tenon_status_text(status);
         note(search, "%s:%u: OPEN_FAILED: %s", p->id, list[i].index,
-             !status              ? "device_open returned OK and no device"
-             : tenon_error()[0] ? tenon_error()
-                                  : tenon_status_text(status));
+             status ? said : "device_open returned OK and no device");
         search->nomem |= status == TENON_E_NOMEM;
-        tenon__log(TENON_LOG_INFO, "%s:%u does not open", p->id, list[i].index);
+        tenon__log(TENON_LOG_INFO, "%s:%u does not open: %s", p->id, list[i].index, said);
     }
     return 0;
 }
