@@ -19,9 +19,14 @@ static struct call good; /* x [4,8] -> y */
         __VA_ARGS__;                                                                                                   \
         call_is(&c, status, part, #__VA_ARGS__);                                                                       \
     } while (0)
-#define PARAMS(call) ((struct tenon_softmax_params *)(void *)(call).params)
+#define PARAMS(call) params_of(&(call))
 #define X            t[TENON_SOFTMAX_X]
 #define Y            t[TENON_SOFTMAX_Y]
+
+static struct tenon_softmax_params *params_of(struct call *call)
+{
+    return (void *)call->params;
+}
 
 static void test_descriptor(void)
 {
