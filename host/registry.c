@@ -151,9 +151,21 @@ static int32_t status_of(const char *reason)
     return strcmp(reason, "OTHER_MAJOR") ? TENON_E_INVALID : TENON_E_UNSUPPORTED;
 }
 
+/* A path as it may stand in a sentence: a file name can hold a newline. */
+struct shown {
+    char text[512];
+};
+static struct shown shown(const char *path)
+{
+    struct shown clean;
+    tenon__text_clean(clean.text, sizeof clean.text, path, TENON__PATH_MAX);
+    return clean;
+}
+
 static int32_t refused(struct tenon__plugin *plugin)
 {
-    return tenon__fail(status_of(plugin->reason), "%s: %s: %s", plugin->path, plugin->reason, plugin->detail);
+    return tenon__fail(status_of(plugin->reason), "%s: %s: %s", shown(plugin->path).text, plugin->reason,
+                       plugin->detail);
 }
 
 /* A file named by hand wins over one of the same name that was found but not opened yet. */
@@ -172,12 +184,13 @@ static int32_t load(const char *path, const char **id)
     const char *file = strrchr(path, '/');
     int legal = tenon__plugin_name(file ? file + 1 : path, name);
     if (!legal)
-        return tenon__fail(TENON_E_INVALID, "%s: BAD_ID: a plugin's file name is libtenon-<id>.so", path);
+        return tenon__fail(TENON_E_INVALID, "%s: BAD_ID: a plugin's file name is libtenon-<id>.so",
+                           shown(path).text);
     struct tenon__plugin *known = tenon__plugin_find(name), *plugin = NULL;
     if (known && !strcmp(known->path, path))
         plugin = known;
     else if (known && known->tried && !known->reason)
-        return tenon__fail(TENON_E_INVALID, "%s: DUPLICATE: %s is loaded already", path, known->path);
+        return tenon__fail(TENON_E_INVALID, "%s: DUPLICATE: %s is loaded already", shown(path).text, known->path);
     else if (!(plugin = add(path, name)))
         return TENON_E_NOMEM;
     else
