@@ -109,6 +109,7 @@ static const char *const algo_names[] = {
     [TENON_SOFTMAX_TWO_PASS_EXT] = "two_pass_ext",
     [TENON_SOFTMAX_ONLINE] = "online",
     [TENON_SOFTMAX_FIXED_MAX] = "fixed_max",
+    [ONLINE_RELOAD] = "online_reload",
 };
 
 /* ---- the plan ---- */
@@ -127,7 +128,9 @@ static uint32_t choose_algo(const struct softmax *s, const struct cpu_env *env, 
     if (s->kind == TENON_SOFTMAX_LOG_EXP)
         return row <= env->l2 / 2 ? TENON_SOFTMAX_THREE_PASS_RECOMPUTE : TENON_SOFTMAX_ONLINE;
     /* Row and exponentials side by side in L2: memory sees one read and one write. */
-    return row <= env->l2 / 4 ? TENON_SOFTMAX_THREE_PASS_RELOAD : TENON_SOFTMAX_ONLINE;
+    if (row <= env->l2 / 4)
+        return s->cols <= TILE ? TENON_SOFTMAX_THREE_PASS_RELOAD : ONLINE_RELOAD;
+    return TENON_SOFTMAX_ONLINE;
 }
 
 static void choose_passes(struct softmax *s, const struct tenon_tensor *t, int plain)
@@ -149,23 +152,27 @@ static void choose_passes(struct softmax *s, const struct tenon_tensor *t, int p
     s->reload = p->reload;
 }
 
-/* How the work is shared out, and the workspace for it: a part a tile when the tiles of a row are, and the exponentials of
- * THREE_PASS_RELOAD where neither the stack nor y has room for them. */
+/* How the work is shared out, and the workspace for it: a part a tile when the tiles of a row are, and room for what the passes
+ * keep, where neither the stack nor y has it. */
 static uint64_t choose_split(struct softmax *s, const struct cpu_env *env, int has_y)
 {
     const uint64_t tiles = ((uint64_t)s->cols + TILE - 1) / TILE, row = round_up((uint64_t)s->cols * sizeof(float));
     const int small = s->rows == 0 || s->cols == 0 || s->rows <= SMALL_WORK / s->cols;
-    s->keep = has_y && s->kind == TENON_SOFTMAX_EXP && s->algo == TENON_SOFTMAX_THREE_PASS_RELOAD;
+    s->keep = has_y && s->kind == TENON_SOFTMAX_EXP &&
+              (s->algo == TENON_SOFTMAX_THREE_PASS_RELOAD || s->algo == ONLINE_RELOAD);
     s->split = env->threads > 1 && !small && tiles > 1 &&
                (s->cols >= SPLIT_COLS || (uint64_t)s->rows < env->threads);
+    s->in_y = s->split && s->y_dtype == TENON_F32;
+    if (s->keep && s->cols > STACK_COLS) {
+        s->tops = s->in_y ? 0 : row;
+        s->scratch = s->tops + (s->algo == ONLINE_RELOAD ? round_up(tiles * sizeof(float)) : 0);
+    }
     if (s->split) {
         s->tasks = 1;
-        s->scratch = s->keep && s->y_dtype != TENON_F32 ? row : 0;
         return round_up(tiles * sizeof(struct part)) + s->scratch;
     }
     const uint64_t tasks = (uint64_t)env->threads * TASKS_PER_THREAD;
     s->tasks = small || env->threads == 1 ? 1 : (uint64_t)s->rows < tasks ? (uint32_t)s->rows : (uint32_t)tasks;
-    s->scratch = s->keep && s->cols > STACK_COLS ? row : 0;
     return s->tasks * s->scratch;
 }
 
@@ -210,6 +217,7 @@ static int32_t softmax_plan(struct cpu_plan *plan)
         return status;
     const int has_y = t[TENON_SOFTMAX_Y].dtype != TENON_ABSENT;
     s->x_stride = stride_of(x, x);
+    s->ahead = s->cols <= TILE ? s->x_stride : (int64_t)TILE * (int64_t)TENON_DTYPE_SIZE(x->dtype);
     s->y_stride = stride_of(&t[TENON_SOFTMAX_Y], x);
     s->bias_stride = stride_of(&t[TENON_SOFTMAX_BIAS], x);
     s->mask_stride = stride_of(&t[TENON_SOFTMAX_MASK], x);
@@ -323,10 +331,28 @@ static void online_tile(const struct softmax *s, const struct row *r, int64_t c0
         s->sum(s, &local, c0, c1, p);
         return;
     }
+    if (r->e)
+        memset(r->e + c0, 0, (size_t)(c1 - c0) * sizeof *r->e);
     struct part scan;
     s->scan(s, r, c0, c1, &scan);
     if (scan.nan >= 0)
         p->s = (double)NAN;
+}
+
+static void keep_tile(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *p)
+{
+    online_tile(s, r, c0, c1, p);
+    r->tops[c0 / TILE] = p->m;
+}
+
+static void scale_tile(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *p)
+{
+    const float top = r->tops[c0 / TILE];
+    struct row local = *r;
+    local.inverse = 0.0f;
+    if (top > MINUS_INF)
+        local.inverse = (float)((double)r->inverse * exp(((double)top - (double)r->reference) * r->T));
+    s->reload(s, &local, c0, c1, p);
 }
 
 struct split {
@@ -470,14 +496,17 @@ static void statistics(const struct run *run, const struct row *r, int64_t row, 
 static int finish(const struct run *run, struct row *r, int64_t row, const struct part *p, const float *sink)
 {
     const double m = (double)p->m, R = sink && *sink > p->m ? (double)*sink : m, T = r->T;
-    double S = p->s * exp((m - R) * T);
-    if (sink && !(*sink == MINUS_INF))
-        S += exp(((double)*sink - R) * T);
+    double S = p->s, weight = 1.0;
+    if (sink) {
+        weight = exp((m - R) * T);
+        S = S * weight + (*sink == MINUS_INF ? 0.0 : exp(((double)*sink - R) * T));
+    }
     if (!(S < (double)INFINITY)) /* NaN, or an infinite sink */
         return 0;
     r->reference = p->m;
-    r->inverse = (float)(exp((m - R) * T) / S);
-    r->log_sum = (float)(log(S) + (R - m) * T);
+    r->inverse = (float)(weight / S);
+    if (run->s->kind == TENON_SOFTMAX_LOG_EXP)
+        r->log_sum = (float)(log(S) + (R - m) * T);
     if (run->s->stats)
         statistics(run, r, row, p, R, S);
     return 1;
@@ -523,11 +552,12 @@ static void three_pass(const struct run *run, struct row *r, int64_t row, const 
 
 static void online(const struct run *run, struct row *r, int64_t row, const float *sink)
 {
+    const int keep = r->tops != NULL;
     struct part p;
     part_init(&p);
-    sweep(run, r, online_tile, merge_online, &p);
+    sweep(run, r, keep ? keep_tile : online_tile, merge_online, &p);
     if (p.m > MINUS_INF)
-        end_row(run, r, row, &p, sink, run->s->write_recompute);
+        end_row(run, r, row, &p, sink, keep ? scale_tile : run->s->write_recompute);
     else
         end_bare_row(run, r, row, &p, sink);
 }
@@ -650,13 +680,13 @@ static void bad_temperature(const struct run *run, struct row *r, int64_t row)
     nan_row(run, r, row, &p);
 }
 
-static void run_row(const struct run *run, int64_t row, float *e)
+static void run_row(const struct run *run, int64_t row, unsigned char *kept)
 {
     const struct softmax *s = run->s;
     void *const *ptr = run->ptr;
     const int32_t *valid_len = ptr[TENON_SOFTMAX_VALID_LEN];
     const float *sink = ptr[TENON_SOFTMAX_SINK];
-    struct row r = {.x = (const char *)ptr[TENON_SOFTMAX_X] + row * s->x_stride, .cols = s->cols};
+    struct row r = {.x = (const char *)ptr[TENON_SOFTMAX_X] + row * s->x_stride, .cols = s->cols, .ahead = s->ahead};
     if (ptr[TENON_SOFTMAX_BIAS])
         r.bias = (const float *)(const void *)((const char *)ptr[TENON_SOFTMAX_BIAS] + row * s->bias_stride);
     if (ptr[TENON_SOFTMAX_MASK])
@@ -668,10 +698,13 @@ static void run_row(const struct run *run, int64_t row, float *e)
     if (sink)
         sink += s->sink_step ? row : 0;
     r.stream = s->stream && r.y && (uintptr_t)r.y % (sizeof(float) * VF) == 0;
-    r.e = s->keep ? (e ? e : (float *)r.y) : NULL;
+    if (s->keep)
+        r.e = s->in_y ? (float *)r.y : (float *)(void *)kept;
+    if (s->algo == ONLINE_RELOAD)
+        r.tops = (float *)(void *)(kept + s->tops);
     if (!set_temperature(run, &r, row))
         bad_temperature(run, &r, row);
-    else if (s->algo == TENON_SOFTMAX_ONLINE)
+    else if (s->algo == TENON_SOFTMAX_ONLINE || s->algo == ONLINE_RELOAD)
         online(run, &r, row, sink);
     else if (s->algo == TENON_SOFTMAX_FIXED_MAX)
         fixed_max(run, &r, row, sink);
@@ -691,9 +724,9 @@ static void rows_task(void *context, uint32_t i)
     /* rows < 2^32 and tasks < 2^13: no overflow. */
     const int64_t from = (int64_t)(rows * i / tasks), to = (int64_t)(rows * (i + UINT64_C(1)) / tasks);
     float stack[STACK_COLS] __attribute__((aligned(64)));
-    float *e = s->scratch ? (float *)(void *)(run->workspace + i * s->scratch) : stack;
+    unsigned char *kept = s->scratch ? run->workspace + i * s->scratch : (unsigned char *)stack;
     for (int64_t row = from; row < to; row++)
-        run_row(run, row, e);
+        run_row(run, row, kept);
     if (s->stream)
         simd_fence();
 }
@@ -705,11 +738,8 @@ static void softmax_run(const struct cpu_plan *plan, void *const *ptr, void *wor
     if (s->rows == 0)
         return;
     if (s->split) {
-        float *e = NULL; /* in y itself, if that is f32 */
-        if (s->scratch)
-            e = (float *)(void *)(run.workspace + plan->workspace - s->scratch);
         for (int64_t row = 0; row < s->rows; row++)
-            run_row(&run, row, e);
+            run_row(&run, row, run.workspace + plan->workspace - s->scratch);
     } else if (s->tasks == 1) {
         rows_task(&run, 0);
     } else {

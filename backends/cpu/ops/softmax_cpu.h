@@ -14,6 +14,10 @@
 #include "cpu.h"
 #include "lib/block.h"
 
+/* Our own, for AUTO alone: ONLINE that keeps the exponentials of each tile relative to that tile's maximum, and scales them by
+ * tile at the end: 2R+2W, of which memory sees 1R+1W, and one exponential an element. */
+#define ONLINE_RELOAD (TENON_SOFTMAX_FIXED_MAX + 1u)
+
 struct softmax;
 struct row;
 struct part;
@@ -28,14 +32,16 @@ struct softmax {
     tile_fn *scan;     /* of a row with nothing above -Inf: nan, arg */
     tile_fn *write;    /* y from x */
     tile_fn *write_recompute; /* y from x of rows that TWO_PASS_EXT gives up */
-    tile_fn *reload;   /* y from e */
+    tile_fn *reload;   /* y from e: factor * e */
     int64_t rows, cols;
     int64_t x_stride, y_stride, bias_stride, mask_stride; /* bytes from row to row */
-    uint64_t scratch;  /* bytes of e a task, 0: none, or on the stack */
+    int64_t ahead;     /* see struct row */
+    uint64_t scratch;  /* bytes a task for e and tops, 0: none, or on the stack */
+    uint64_t tops;     /* where the tops begin in it */
     float scale, inv_temp, phi, win;
     uint32_t algo, kind, empty_row, y_dtype;
     uint32_t tasks;    /* of the loop over rows */
-    uint8_t affine, stats, moments, split, stream, sink_step, keep;
+    uint8_t affine, stats, moments, split, stream, sink_step, keep, in_y;
 };
 
 /* What is bound to one row. */
@@ -45,7 +51,9 @@ struct row {
     const uint8_t *mask; /* NULL: none */
     void *y;             /* NULL: not wanted */
     float *e;            /* where sum leaves the exponentials, NULL: nowhere */
+    float *tops;         /* ONLINE_RELOAD: the maximum of each tile, to which its e is relative */
     int64_t cols;        /* that exist: valid_len */
+    int64_t ahead;       /* bytes from x to what the next tile or row begins with */
     double T;
     float half, rest;    /* T = half * rest, half a power of two small enough that v*half - M*half cannot overflow */
     float reference;     /* M, or what else d is relative to */

@@ -105,8 +105,10 @@ SIMD_FN void max_block(const struct softmax *s, const struct row *r, int64_t c, 
 SIMD_FN void tile_max(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part,
                       uint32_t dtype, int plain)
 {
+    const struct row row = *r; /* a copy that nothing can alias stays in registers */
     vf m[4][BLOCK_VECTORS];
     int64_t c = c0;
+    r = &row;
     for (int g = 0; g < 4; g++)
         block_set(m[g], MINUS_INF);
     for (; c + 4 * BLOCK <= c1; c += 4 * BLOCK) {
@@ -190,6 +192,9 @@ SIMD_FN void sum_block(const struct softmax *s, const struct row *r, int64_t c, 
 {
     vf v[BLOCK_VECTORS];
     load_logits(s, r, c, n, dtype, plain, v);
+    /* This pass is busy with arithmetic: memory can bring what comes next. */
+    if (n == BLOCK)
+        simd_prefetch_far((const char *)r->x + c * (int64_t)TENON_DTYPE_SIZE(dtype) + r->ahead);
     BLOCK_EACH(b) {
         const vf d = distance(r, v[b], plain), e = exponential(r, v[b], d, plain);
         sum[b] = vf_add(sum[b], e);
@@ -207,7 +212,9 @@ SIMD_FN void sum_block(const struct softmax *s, const struct row *r, int64_t c, 
 SIMD_FN void tile_sum(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part,
                       uint32_t dtype, int plain, int moments)
 {
+    const struct row row = *r;
     double sums[BLOCK] = {0}, products[BLOCK] = {0};
+    r = &row;
     for (int64_t c = c0, end; c < c1; c = end) {
         vf sum[BLOCK_VECTORS], moment[BLOCK_VECTORS];
         end = c1 - c < BLOCK_RUN * BLOCK ? c1 : c + BLOCK_RUN * BLOCK;
@@ -403,7 +410,9 @@ SIMD_FN void write_block(const struct softmax *s, const struct row *r, int64_t c
 SIMD_FN void tile_write(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, uint32_t dtype,
                         uint32_t y_dtype, int plain, int what)
 {
+    const struct row row = *r;
     int64_t c = c0;
+    r = &row;
 #define STEP(c, n) write_block(s, r, c, n, dtype, y_dtype, plain, what)
     FOR_BLOCKS(c, c0, c1, STEP)
 #undef STEP
@@ -421,7 +430,9 @@ SIMD_FN void reload_block(const struct row *r, int64_t c, int n, uint32_t y_dtyp
 
 SIMD_FN void tile_reload(const struct row *r, int64_t c0, int64_t c1, uint32_t y_dtype)
 {
+    const struct row row = *r;
     int64_t c = c0;
+    r = &row;
 #define STEP(c, n) reload_block(r, c, n, y_dtype)
     FOR_BLOCKS(c, c0, c1, STEP)
 #undef STEP

@@ -58,6 +58,7 @@ SIMD_OP2_(vf_lt, vf, vm, _mm256_cmp_ps(a, b, _CMP_LT_OQ))
 SIMD_OP2_(vf_le, vf, vm, _mm256_cmp_ps(a, b, _CMP_LE_OQ))
 SIMD_OP2_(vf_gt, vf, vm, _mm256_cmp_ps(a, b, _CMP_GT_OQ))
 SIMD_OP2_(vf_ge, vf, vm, _mm256_cmp_ps(a, b, _CMP_GE_OQ))
+SIMD_OP2_(vf_nlt, vf, vm, _mm256_cmp_ps(a, b, _CMP_NLT_UQ))
 SIMD_OP2_(vf_eq, vf, vm, _mm256_cmp_ps(a, b, _CMP_EQ_OQ))
 
 SIMD_OP1_(vm_not, vm, vm, _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1))))
@@ -92,6 +93,11 @@ SIMD_OP1_(vf_from_vi, vi, vf, _mm256_cvtepi32_ps(a))
 SIMD_FN vf vf_select(vm m, vf a, vf b)
 {
     return _mm256_blendv_ps(b, a, m);
+}
+
+SIMD_FN vf vf_keep(vm m, vf a)
+{
+    return _mm256_and_ps(m, a);
 }
 
 SIMD_FN vi vi_select(vm m, vi a, vi b)

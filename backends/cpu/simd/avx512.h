@@ -59,6 +59,7 @@ SIMD_OP2_(vf_lt, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ))
 SIMD_OP2_(vf_le, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ))
 SIMD_OP2_(vf_gt, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ))
 SIMD_OP2_(vf_ge, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ))
+SIMD_OP2_(vf_nlt, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ))
 SIMD_OP2_(vf_eq, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ))
 
 SIMD_OP1_(vm_not, vm, vm, (vm)~a)
@@ -92,6 +93,11 @@ SIMD_OP1_(vf_from_vi, vi, vf, _mm512_cvtepi32_ps(a))
 SIMD_FN vf vf_select(vm m, vf a, vf b)
 {
     return _mm512_mask_blend_ps(m, b, a);
+}
+
+SIMD_FN vf vf_keep(vm m, vf a)
+{
+    return _mm512_maskz_mov_ps(m, a);
 }
 
 SIMD_FN vi vi_select(vm m, vi a, vi b)

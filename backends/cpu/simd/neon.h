@@ -62,6 +62,7 @@ SIMD_OP2_(vf_lt, vf, vm, vcltq_f32(a, b))
 SIMD_OP2_(vf_le, vf, vm, vcleq_f32(a, b))
 SIMD_OP2_(vf_gt, vf, vm, vcgtq_f32(a, b))
 SIMD_OP2_(vf_ge, vf, vm, vcgeq_f32(a, b))
+SIMD_OP2_(vf_nlt, vf, vm, vmvnq_u32(vcltq_f32(a, b)))
 SIMD_OP2_(vf_eq, vf, vm, vceqq_f32(a, b))
 
 SIMD_OP1_(vm_not, vm, vm, vmvnq_u32(a))
@@ -95,6 +96,11 @@ SIMD_OP1_(vf_from_vi, vi, vf, vcvtq_f32_s32(a))
 SIMD_FN vf vf_select(vm m, vf a, vf b)
 {
     return vbslq_f32(m, a, b);
+}
+
+SIMD_FN vf vf_keep(vm m, vf a)
+{
+    return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(a)));
 }
 
 SIMD_FN vi vi_select(vm m, vi a, vi b)

@@ -87,6 +87,7 @@ SIMD_OP2_(vf_lt, vf, vm, a < b)
 SIMD_OP2_(vf_le, vf, vm, a <= b)
 SIMD_OP2_(vf_gt, vf, vm, a > b)
 SIMD_OP2_(vf_ge, vf, vm, a >= b)
+SIMD_OP2_(vf_nlt, vf, vm, !(a < b))
 SIMD_OP2_(vf_eq, vf, vm, a == b)
 
 SIMD_OP1_(vm_not, vm, vm, !a)
@@ -150,6 +151,11 @@ SIMD_FN vf vf_madd(vf a, vf b, vf c)
 SIMD_FN vf vf_select(vm m, vf a, vf b)
 {
     return m ? a : b;
+}
+
+SIMD_FN vf vf_keep(vm m, vf a)
+{
+    return m ? a : 0.0f;
 }
 
 SIMD_FN vi vi_select(vm m, vi a, vi b)

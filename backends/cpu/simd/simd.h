@@ -21,10 +21,10 @@
  *   vf_min(a,b)         a < b ? a : b. So b if either is NaN: vf_min(x, acc) keeps acc past a NaN x.
  *   vf_max(a,b)         a > b ? a : b, likewise
  *   vf_rint             half to even          vf_pow2(k)   2^k for integral -126 <= k <= 127; 0 for k < -126
- * Truth. Comparisons are false if either side is NaN.
- *   vf_lt vf_le vf_gt vf_ge vf_eq vf_isnan vi_eq vi_gt      vm_and vm_or vm_andnot(a,b)=a and not b, vm_not
+ * Truth. Comparisons are false if either side is NaN; vf_nlt(a,b) is "not less than" and true then.
+ *   vf_lt vf_le vf_gt vf_ge vf_eq vf_nlt vf_isnan vi_eq vi_gt      vm_and vm_or vm_andnot(a,b)=a and not b, vm_not
  *   vm_first(n)         the lanes below n     vm_bits(m)   bit i is lane i      vm_any vm_all vm_count
- *   vf_select(m,a,b) vi_select(m,a,b)         m ? a : b, bitwise
+ *   vf_select(m,a,b) vi_select(m,a,b)         m ? a : b, bitwise        vf_keep(m,a)   m ? a : 0
  * Integers wrap. Shift counts are 0..31.
  *   vi_set1 vi_zero vi_iota (lane i is i) vi_add vi_sub vi_mul vi_and vi_or vi_xor vi_shl vi_shr (logical) vi_sra vi_max vi_min
  *   vi_round(v)         to int32 by vf_rint; vi_trunc(v) towards zero; both only for |v| < 2^31
@@ -160,12 +160,18 @@ SIMD_FN vm vf_isnan(vf a)
 SIMD_FN vf vf_pow2(vf k)
 {
     const vf p = vf_bits(vi_shl(vi_add(vi_trunc(vf_max(k, vf_set1(-127.0f))), vi_set1(127)), 23));
-    return vf_select(vf_lt(k, vf_set1(-126.0f)), vf_zero(), p);
+    return vf_keep(vf_ge(k, vf_set1(-126.0f)), p);
 }
 
+/* Into L1, or only into L2; any address is fine. */
 SIMD_FN void simd_prefetch(const void *p)
 {
     __builtin_prefetch(p);
+}
+
+SIMD_FN void simd_prefetch_far(const void *p)
+{
+    __builtin_prefetch(p, 0, 2);
 }
 
 #endif

@@ -58,6 +58,7 @@ SIMD_OP2_(vf_lt, vf, vm, _mm_cmplt_ps(a, b))
 SIMD_OP2_(vf_le, vf, vm, _mm_cmple_ps(a, b))
 SIMD_OP2_(vf_gt, vf, vm, _mm_cmplt_ps(b, a))
 SIMD_OP2_(vf_ge, vf, vm, _mm_cmple_ps(b, a))
+SIMD_OP2_(vf_nlt, vf, vm, _mm_cmpnlt_ps(a, b))
 SIMD_OP2_(vf_eq, vf, vm, _mm_cmpeq_ps(a, b))
 
 SIMD_OP1_(vm_not, vm, vm, _mm_xor_ps(a, _mm_castsi128_ps(_mm_set1_epi32(-1))))
@@ -91,6 +92,11 @@ SIMD_OP1_(vf_from_vi, vi, vf, _mm_cvtepi32_ps(a))
 SIMD_FN vf vf_select(vm m, vf a, vf b)
 {
     return _mm_blendv_ps(b, a, m);
+}
+
+SIMD_FN vf vf_keep(vm m, vf a)
+{
+    return _mm_and_ps(m, a);
 }
 
 SIMD_FN vi vi_select(vm m, vi a, vi b)

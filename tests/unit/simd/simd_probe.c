@@ -69,12 +69,14 @@ static vf normal(vf v) /* a normal positive number made of any */
     X(vf_gt, BITS, put_m, vf_gt(FA, FB))                                       \
     X(vf_ge, BITS, put_m, vf_ge(FA, FB))                                       \
     X(vf_eq, BITS, put_m, vf_eq(FA, FB))                                       \
+    X(vf_nlt, BITS, put_m, vf_nlt(FA, FB))                                     \
     X(vf_isnan, BITS, put_m, vf_isnan(FA))                                     \
     X(vm_and, BITS, put_m, vm_and(MA, MB))                                     \
     X(vm_or, BITS, put_m, vm_or(MA, MB))                                       \
     X(vm_andnot, BITS, put_m, vm_andnot(MA, MB))                               \
     X(vm_not, BITS, put_m, vm_not(MA))                                         \
     X(vf_select, BITS, put_f, vf_select(vf_gt(FC, vf_zero()), FA, FB))         \
+    X(vf_keep, BITS, put_f, vf_keep(vf_gt(FC, vf_zero()), FA))                 \
     X(vi_select, BITS, put_i, vi_select(vf_gt(FC, vf_zero()), IA, IB))         \
     X(vi_add, BITS, put_i, vi_add(IA, IB))                                     \
     X(vi_sub, BITS, put_i, vi_sub(IA, IB))                                     \
@@ -97,7 +99,7 @@ static vf normal(vf v) /* a normal positive number made of any */
     X(vi_trunc, SMALL, put_i, vi_trunc(FA))                                    \
     X(vf_from_vi, BITS, put_f, vf_from_vi(IA))                                 \
     X(vf_set1, BITS, put_f, vf_set1(simd_float(a[i])))                         \
-    X(vf_exp, NUMBER, put_f, vf_exp(vf_min(vf_set1(88.37f), FA)))              \
+    X(vf_exp, NUMBER, put_f, vf_exp(vf_min(vf_set1(87.6f), FA)))              \
     X(vf_log, NUMBER, put_f, vf_log(normal(FA)))
 
 #define DEFINE(name, kind, put, expression)                                    \
