@@ -121,6 +121,8 @@ static const char *launch_fault(const struct gpu_launch *launch, const struct gp
         return "is launched with wrong specialisation constants";
     if (launch->local == 0 || launch->local > limits->wg_max)
         return "is launched with a work-group size beyond the device's";
+    if (launch->local <= 8 && limits->subgroup && limits->subgroup < launch->local)
+        return "is launched with a work-group of 8 or less that is more than one subgroup";
     for (uint32_t axis = 0; axis < 3; axis++)
         if (launch->groups[axis] == 0 || launch->groups[axis] > limits->groups_max[axis])
             return "is launched with a number of work-groups beyond the device's";

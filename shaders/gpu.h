@@ -38,8 +38,9 @@ struct gpu_limits {
     uint32_t wg_max;          /* invocations a work-group, >= 64 */
     uint32_t shared_max;      /* bytes of shared memory a work-group, >= 16384 */
     uint32_t groups_max[3];   /* work-groups an axis */
-    uint32_t subgroup;        /* 0: unknown */
+    uint32_t subgroup;        /* 0: unknown. A work-group of 8 or less must fit in one (Vulkan has no barrier there) */
     uint32_t compute_units;   /* 0: unknown */
+    uint32_t loop_max;        /* 0: none. llvmpipe leaves all loops, without a word, after so many iterations of any of them */
     uint64_t buffer_max;      /* bytes a single buffer may have */
     uint32_t software;        /* runs on the CPU: prefer few barriers and long loops per invocation */
     uint32_t storage16;       /* 8 and 16-bit loads and stores are there; else the kernels unpack from 32-bit words */

@@ -142,6 +142,7 @@ TN_RUNTIME(#endif)
 #else /* TN_GLSL */
 
 #extension GL_EXT_buffer_reference : require
+#extension GL_KHR_shader_subgroup_basic : require
 #extension GL_GOOGLE_include_directive : enable
 
 #ifdef TN_STORAGE16
@@ -191,14 +192,22 @@ layout(buffer_reference, std430, buffer_reference_align = 4) buffer tn_words_ { 
 #define TN_BUF tn_words_
 #define TN_W(b, i) ((b).w[i])
 
-#define TN_BUF_PARAM_(name) tn_words_ name;
-#define TN_U32_PARAM_(name) uint name;
-#define TN_I32_PARAM_(name) int name;
-#define TN_F32_PARAM_(name) float name;
+#define TN_BUF_PARAM_(name) tn_words_ name##_arg;
+#define TN_U32_PARAM_(name) uint name##_arg;
+#define TN_I32_PARAM_(name) int name##_arg;
+#define TN_F32_PARAM_(name) float name##_arg;
 layout(push_constant, std430) uniform tn_args_ {
     GPU_ARGS(TN_BUF_PARAM_, TN_U32_PARAM_, TN_I32_PARAM_, TN_F32_PARAM_)
 };
-#define TN_KERNEL(shared_arrays) shared_arrays void main() {
+/* Arguments are read once, before any branch: inside one, software devices gather the same address for each invocation. */
+#define TN_BUF_LOCAL_(name) tn_words_ name = name##_arg;
+#define TN_U32_LOCAL_(name) uint name = name##_arg;
+#define TN_I32_LOCAL_(name) int name = name##_arg;
+#define TN_F32_LOCAL_(name) float name = name##_arg;
+#define TN_KERNEL(shared_arrays)                                                               \
+    shared_arrays void main()                                                                  \
+    {                                                                                          \
+        GPU_ARGS(TN_BUF_LOCAL_, TN_U32_LOCAL_, TN_I32_LOCAL_, TN_F32_LOCAL_)
 #define TN_END }
 #define TN_SHARED(type, name, count) shared type name[count];
 
@@ -207,7 +216,9 @@ layout(push_constant, std430) uniform tn_args_ {
 #define TN_GROUP_Y gl_WorkGroupID.y
 #define TN_GROUP_Z gl_WorkGroupID.z
 #define TN_GROUPS_X gl_NumWorkGroups.x
-#define TN_BARRIER barrier()
+/* Eight invocations are one subgroup wherever a recipe asks for eight (gpu.h, subgroup). On software devices that is one vector,
+ * and a barrier that stops and resumes it would cost everything that was in registers: five times the run time of softmax. */
+#define TN_BARRIER if (gl_WorkGroupSize.x > 8u) { barrier(); } else { subgroupBarrier(); }
 
 #define tn_fma(a, b, c) fma((a), (b), (c))
 #define tn_vfma(a, b, c) fma((a), (b), (c))

@@ -70,12 +70,18 @@ static int32_t read_tensors(struct job *job, const struct tenon_tensor *tensors)
     return TENON_OK;
 }
 
-/* Depends on cols and the device, never on rows. */
-static uint32_t choose_local(const struct gpu_limits *limits, uint64_t cols)
+/* Depends on cols and the device, never on rows. 0: rows are too long for the device. */
+static uint32_t choose_local(const struct gpu_limits *limits, uint64_t cols, uint32_t sweeps)
 {
-    if (limits->software)
-        return cols <= 512 ? 8 : 16;
     uint32_t local = cols <= 1024 ? 64 : cols <= 8192 ? 128 : 256;
+    if (limits->software) /* a subgroup is one vector, which needs no barriers */
+        local = limits->subgroup >= 8 || (limits->subgroup == 0 && cols <= 512) ? 8 : 16;
+    /* the sweeps in their blocks, and the reductions */
+    while (limits->loop_max && (cols / local + 1) * sweeps * 33 / 32 + 2 * local > limits->loop_max) {
+        local *= 2;
+        if (local > limits->wg_max)
+            return 0;
+    }
     return local <= limits->wg_max ? local : 64;
 }
 
@@ -220,7 +226,9 @@ static int32_t softmax_recipe(const void *params, const struct tenon_tensor *ten
     if (status != TENON_OK)
         return status;
     job.algo = choose_algo(job.params);
-    job.local = choose_local(limits, job.cols);
+    job.local = choose_local(limits, job.cols, job.algo == TENON_SOFTMAX_ONLINE && job.stats & STATS_ENTROPY ? 4 : 3);
+    if (job.local == 0)
+        return recipe->host->fail(recipe->host, TENON_E_UNSUPPORTED, "x: the rows are too long for this device's loops");
     if (job.cols * 4 >= GPU_SPAN)
         return recipe->host->fail(recipe->host, TENON_E_UNSUPPORTED, "x: rows beyond 2 GiB are not supported");
     snprintf(recipe->impl, sizeof(recipe->impl), "softmax_row %s", algos[job.algo]);

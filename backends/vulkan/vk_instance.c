@@ -241,6 +241,7 @@ static void fill_limits(struct vk_adapter *adapter, const struct answers *a)
         .buffer_max = adapter->max_buffer,
         .software = a->properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
         .storage16 = storage16,
+        .loop_max = a->p12.driverID == VK_DRIVER_ID_MESA_LLVMPIPE ? 65535 : 0,
     };
 }
 
