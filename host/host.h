@@ -25,6 +25,7 @@
 #endif
 
 #define TENON__MAX_PLUGINS 64
+#define TENON__PLUGIN_ROOM (TENON__MAX_PLUGINS + 1) /* one more, refused, to say that there are too many */
 #define TENON__MAX_DEVICES 64 /* a plugin */
 #define TENON__MAX_LAYERS 8
 #define TENON__ID_MAX 63

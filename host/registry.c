@@ -17,7 +17,7 @@
 #endif
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct tenon__plugin *plugins[TENON__MAX_PLUGINS];
+static struct tenon__plugin *plugins[TENON__PLUGIN_ROOM];
 static uint32_t n_plugins;
 static int searched;
 
@@ -33,9 +33,8 @@ void tenon__unlock(void)
 
 static struct tenon__plugin *add(const char *path, const char *id)
 {
-    if (n_plugins == TENON__MAX_PLUGINS) {
-        tenon__log(TENON_LOG_WARN, "%s: more than %d plugins; skipped", path, TENON__MAX_PLUGINS);
-        tenon__fail(TENON_E_NOMEM, "%s: more than %d plugins", path, TENON__MAX_PLUGINS);
+    if (n_plugins == TENON__PLUGIN_ROOM) {
+        tenon__fail(TENON_E_NOMEM, "%s: TOO_MANY: more than %d plugins", path, TENON__MAX_PLUGINS);
         return NULL;
     }
     struct tenon__plugin *plugin = tenon__alloc(sizeof *plugin);
@@ -46,6 +45,9 @@ static struct tenon__plugin *add(const char *path, const char *id)
     }
     snprintf(plugin->id, sizeof plugin->id, "%s", id);
     plugins[n_plugins++] = plugin;
+    if (n_plugins == TENON__PLUGIN_ROOM)
+        tenon__refuse(plugin, "TOO_MANY", "more than %d plugins; this one and what follows is not looked at",
+                      TENON__MAX_PLUGINS);
     return plugin;
 }
 
@@ -92,7 +94,7 @@ static void found(void *context, const char *directory, const char *file)
         if (!strcmp(plugins[i]->path, path))
             return; /* the same directory named twice */
     struct tenon__plugin *plugin = add(path, id);
-    if (plugin)
+    if (plugin && !plugin->reason)
         register_file(plugin, legal == 1);
 }
 

@@ -95,13 +95,13 @@ int32_t tenon_report_create(const char *selector_text, struct tenon_report **rep
     int32_t status = tenon__selector_parse(selector_text, &selector);
     if (status)
         return status;
-    const size_t room = TENON__MAX_PLUGINS * TENON__MAX_DEVICES;
+    const size_t room = TENON__PLUGIN_ROOM * TENON__MAX_DEVICES;
     struct full_report *full = tenon__alloc(sizeof *full + room * sizeof full->entries[0]);
     if (!full)
         return TENON_E_NOMEM;
     full->base.entries = full->entries;
     tenon__lock();
-    struct tenon__plugin *const *plugins, *sorted[TENON__MAX_PLUGINS];
+    struct tenon__plugin *const *plugins, *sorted[TENON__PLUGIN_ROOM];
     uint32_t n = tenon__plugins(&plugins);
     memcpy(sorted, plugins, n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, by_backend);

@@ -80,7 +80,7 @@ static uint32_t gather(struct search *search, const struct tenon__term *term, st
 static void no_such_backend(struct search *search, const struct tenon__term *term)
 {
     struct tenon__plugin *const *plugins;
-    const char *names[TENON__MAX_PLUGINS];
+    const char *names[TENON__PLUGIN_ROOM];
     char list[256];
     struct tenon__text text = TENON__TEXT(list);
     uint32_t n = tenon__plugins(&plugins), m = 0;
@@ -166,7 +166,7 @@ int32_t tenon__select(const char *text, struct tenon__plugin **plugin, uint32_t 
         return status;
     if (selector.none)
         return tenon__fail(TENON_E_NODEVICE, "device selector 'none': no device is wanted");
-    const uint32_t room = TENON__MAX_PLUGINS * TENON__MAX_DEVICES;
+    const uint32_t room = TENON__PLUGIN_ROOM * TENON__MAX_DEVICES;
     struct candidate *list = tenon__alloc(room * sizeof *list);
     struct search *search = tenon__alloc(sizeof *search);
     if (!list || !search) {

@@ -48,10 +48,12 @@ struct json_object *cli_json_number(double value);
 
 /* ---- probe.c ---- */
 
-/* Loads one plugin and lists its devices in a child process, so that a plugin that crashes, hangs or exits takes nothing with it.
+/* Loads one plugin and lists its devices in a child process, so that a plugin that crashes, hangs or exits takes nothing
+ * with it; it has so many seconds.
  * Calls `line` with what the child said, one JSON object each (as `devices --json` prints); or once with an object made
  * here when it said nothing or died. 0, or -1 when no child could be made (the sentence is in errno). */
-int cli_probe(const char *path, const char *backend, void (*line)(void *user, struct json_object *object), void *user);
+int cli_probe(const char *path, const char *backend, unsigned seconds,
+              void (*line)(void *user, struct json_object *object), void *user);
 /* One entry of a report as JSON. */
 struct json_object *cli_entry_json(const struct tenon_report_entry *entry);
 

@@ -9,13 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PROBE_SECONDS 20
+
 static const char help[] =
-    "usage: tenon devices [-v] [--json] [--probe]\n\n"
+    "usage: tenon devices [-v] [--json] [--probe[=SECONDS]]\n\n"
     "Lists the devices of every backend, under the names that TENON_DEVICE takes.\n\n"
     "  -v, --verbose  also what was skipped and why, each device's limits, and which one would be used\n"
     "      --json     one JSON object a line, with everything\n"
-    "      --probe    load each plugin in a process of its own: one that crashes, hangs or exits is reported and\n"
-    "                 does no harm\n"
+    "      --probe[=SECONDS]\n"
+    "                 load each plugin in a process of its own: one that crashes, exits or does not answer within so\n"
+    "                 many seconds (20) is reported and does no harm\n"
     "  -h, --help\n\n"
     "Exit codes: 0 there is a device, 3 there is none.\n";
 
@@ -40,9 +43,29 @@ static void uuid_text(const uint8_t uuid[16], char text[33])
         snprintf(text + 2 * i, 3, "%02x", uuid[i]);
 }
 
+/* JSON is UTF-8 and file names need not be: a byte above 127 that is no part of a well-formed sequence becomes '?'. */
+static struct json_object *json_text(const char *value)
+{
+    char text[4200];
+    size_t n = 0;
+    for (const unsigned char *c = (const unsigned char *)value; *c && n + 4 < sizeof text;) {
+        unsigned more = *c < 0x80 ? 0 : *c >= 0xc2 && *c < 0xe0 ? 1 : (*c & 0xf0) == 0xe0 ? 2 : *c >= 0xf0 && *c < 0xf5 ? 3 : 9;
+        unsigned i = 1;
+        while (more < 9 && i <= more && (c[i] & 0xc0) == 0x80)
+            i++;
+        int good = more < 9 && i == more + 1;
+        for (i = 0; good && i <= more; i++)
+            text[n++] = (char)c[i];
+        if (!good)
+            text[n++] = '?';
+        c += good ? more + 1 : 1;
+    }
+    return json_object_new_string_len(text, (int)n);
+}
+
 static void add_string(struct json_object *object, const char *key, const char *value)
 {
-    json_object_object_add(object, key, value ? json_object_new_string(value) : NULL);
+    json_object_object_add(object, key, value ? json_text(value) : NULL);
 }
 
 static void add_number(struct json_object *object, const char *key, uint64_t value)
@@ -149,6 +172,7 @@ static void keep(void *user, struct json_object *object)
     json_object_array_add(((struct list *)user)->entries, object);
 }
 
+/* probe: seconds for each plugin, 0: load them here. */
 static int collect(int probe, struct list *list)
 {
     struct tenon_report *report;
@@ -160,7 +184,7 @@ static int collect(int probe, struct list *list)
         const struct tenon_report_entry *entry = report->entries[i];
         if (!probe || strcmp(entry->reason ? entry->reason : "", "FILTERED")) {
             keep(list, cli_entry_json(entry));
-        } else if (cli_probe(entry->path, entry->backend, keep, list)) {
+        } else if (cli_probe(entry->path, entry->backend, (unsigned)probe, keep, list)) {
             tenon_report_destroy(report);
             return cli_fail(CLI_FAILED, "cannot make a process for %s: %s", entry->path, strerror(errno));
         }
@@ -213,7 +237,7 @@ int cli_devices(int argc, char **argv)
 {
     static const struct option longs[] = {{"verbose", no_argument, NULL, 'v'},
                                           {"json", no_argument, NULL, 'j'},
-                                          {"probe", no_argument, NULL, 'p'},
+                                          {"probe", optional_argument, NULL, 'p'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     int verbose = 0, json = 0, probe = 0, c;
@@ -226,7 +250,9 @@ int cli_devices(int argc, char **argv)
             json = 1;
             break;
         case 'p':
-            probe = 1;
+            probe = optarg ? atoi(optarg) : PROBE_SECONDS;
+            if (probe < 1 || probe > 3600)
+                return cli_fail(CLI_USAGE, "--probe=%s: must be seconds from 1 to 3600", optarg);
             break;
         case 'h':
             fputs(help, stdout);

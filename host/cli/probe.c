@@ -17,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PROBE_SECONDS 20
 #define SAID_MAX (1u << 20) /* bytes a child may say */
 
 static void say(FILE *to, struct json_object *object)
@@ -26,16 +25,16 @@ static void say(FILE *to, struct json_object *object)
     json_object_put(object);
 }
 
-static void limits(void)
+static void limits(unsigned seconds)
 {
-    const struct rlimit no_core = {0, 0}, cpu = {PROBE_SECONDS, PROBE_SECONDS + 1}, files = {256, 256};
+    const struct rlimit no_core = {0, 0}, cpu = {seconds, seconds + 1}, files = {256, 256};
     setrlimit(RLIMIT_CORE, &no_core);
     setrlimit(RLIMIT_CPU, &cpu);
     setrlimit(RLIMIT_NOFILE, &files);
 }
 
 /* In the child: what the plugin prints goes nowhere, what we say goes to `fd`. Never returns. */
-static void child(const char *path, const char *backend, int fd)
+static void child(const char *path, const char *backend, unsigned seconds, int fd)
 {
     const char *id;
     FILE *to = fdopen(fd, "w");
@@ -45,7 +44,7 @@ static void child(const char *path, const char *backend, int fd)
     dup2(nowhere, 0);
     dup2(nowhere, 1);
     dup2(nowhere, 2);
-    limits();
+    limits(seconds);
     struct tenon_report *report;
     int32_t status = tenon_plugin_load(path, &id);
     (void)status; /* the report has the reason */
@@ -121,13 +120,13 @@ static void verdict(const char *path, const char *backend, const char *reason, c
     line(user, cli_entry_json(&entry));
 }
 
-static void judge(const char *path, const char *backend, char *said, int timed_out, int wait_status,
+static void judge(const char *path, const char *backend, char *said, int timed_out, unsigned seconds, int wait_status,
                   void (*line)(void *, struct json_object *), void *user)
 {
     char detail[128];
     size_t length = said ? strlen(said) : 0;
     if (timed_out || (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGXCPU)) {
-        snprintf(detail, sizeof detail, "no answer within %d seconds", PROBE_SECONDS);
+        snprintf(detail, sizeof detail, "no answer within %u seconds", seconds);
         verdict(path, backend, "TIMEOUT", detail, line, user);
     } else if (WIFSIGNALED(wait_status)) {
         snprintf(detail, sizeof detail, "killed by signal %d (%s)", WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
@@ -145,7 +144,7 @@ static void judge(const char *path, const char *backend, char *said, int timed_o
     }
 }
 
-int cli_probe(const char *path, const char *backend, void (*line)(void *user, struct json_object *object), void *user)
+int cli_probe(const char *path, const char *backend, unsigned seconds, void (*line)(void *user, struct json_object *object), void *user)
 {
     int ends[2];
     fflush(NULL);
@@ -159,16 +158,16 @@ int cli_probe(const char *path, const char *backend, void (*line)(void *user, st
     }
     if (pid == 0) {
         close(ends[0]);
-        child(path, backend, ends[1]);
+        child(path, backend, seconds, ends[1]);
     }
     close(ends[1]);
     char *said;
     size_t n;
-    int64_t deadline = now_ms() + PROBE_SECONDS * 1000;
+    int64_t deadline = now_ms() + (int64_t)seconds * 1000;
     int timed_out = listen_to(ends[0], deadline, &said, &n), status = 0;
     close(ends[0]);
     timed_out |= reap(pid, timed_out ? 0 : deadline, &status);
-    judge(path, backend, said, timed_out, status, line, user);
+    judge(path, backend, said, timed_out, seconds, status, line, user);
     free(said);
     return 0;
 }

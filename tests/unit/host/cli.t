@@ -60,6 +60,25 @@ run 0 "devices" "^toy:2 +gpu +1.0 GiB +Toy GPU" "$tenon" devices
 run 0 "devices -v says what would be used" "auto chooses toy:2" "$tenon" devices -v
 run 0 "devices --json" '^\{"device":"toy:2","backend":"toy",.*"reason":null' "$tenon" devices --json
 run 0 "devices --probe" "^toy2:4 +cpu" "$tenon" devices --probe
+run 2 "a probe without time" "from 1 to 3600" "$tenon" devices --probe=0
+mkdir "$work/zoo" && chmod 755 "$work/zoo"
+if cp "$top"/tests/plugins/zoo/libtenon-ctor_crash.so "$top"/tests/plugins/zoo/libtenon-ctor_hang.so \
+    "$top"/tests/plugins/zoo/libtenon-ctor_exit.so "$work/zoo" 2> /dev/null; then
+    TENON_BACKEND_PATH=$work/zoo "$tenon" devices --probe=2 --json > "$work/probed" 2> /dev/null
+    run 0 "a plugin that crashes" '"reason":"CRASHED","detail":"killed by signal' grep ctor_crash "$work/probed"
+    run 0 "a plugin that hangs" '"reason":"TIMEOUT","detail":"no answer within 2' grep ctor_hang "$work/probed"
+    run 0 "a plugin that exits" '"reason":"EXITED","detail":"ended its process' grep ctor_exit "$work/probed"
+else
+    n=$((n + 1))
+    echo "ok $n - probing plugins that misbehave # SKIP they are not built"
+fi
+mkdir "$work/many" && chmod 755 "$work/many"
+for i in 1 2 3 4 5 6 7; do
+    for j in 0 1 2 3 4 5 6 7 8 9; do echo x > "$work/many/libtenon-x$i$j.so"; done
+done
+chmod go-w "$work"/many/*
+run 3 "more plugins than can be" '"backend":"x75".*"reason":"TOO_MANY"|"backend":"x74".*"reason":"TOO_MANY"' \
+    env TENON_BACKEND_PATH="$work/many" "$tenon" devices --json
 run 2 "a misspelt layer" "no layer 'chekc'" env TENON_LAYERS=chekc "$tenon" devices
 run 0 "a misspelt setting is warned about" "did you mean TENON_DEVICE" env TENON_DEVCE=toy "$tenon" devices
 
