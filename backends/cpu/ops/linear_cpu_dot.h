@@ -8,7 +8,14 @@
 #include "ops/linear_cpu.h"
 
 #define LINEAR_DOT_ROWS (VF >= 16 || DOT_M == 1 ? 3 * DOT_M : 2 * DOT_M) /* more rows of x are faster packed (measured) */
-#define LINEAR_DOT_GROUPS 4   /* groups of rows of w that are one piece of work */
+#define LINEAR_DOT_GROUPS 4   /* the most groups of rows of w that are one piece of work */
+
+/* Rows of w that are one piece: few enough that all workers end together. */
+static int64_t linear_dot_step(const struct linear_state *s)
+{
+    const int64_t groups = s->n / DOT_GROUP / (4 * (int64_t)s->workers);
+    return DOT_GROUP * (groups < 1 ? 1 : groups > LINEAR_DOT_GROUPS ? LINEAR_DOT_GROUPS : groups);
+}
 
 /* x as f32 rows of `depth` elements, filled with zeros. */
 static void linear_dot_x(const struct linear_run *run, float *to)
@@ -92,7 +99,7 @@ static void linear_dot_piece(void *context, uint32_t piece)
     const int copied = !linear_dot_in_place(run->plan, s);
     const float *x = copied ? (const float *)(const void *)run->workspace : run->ptr[TENON_LINEAR_X];
     const int64_t x_stride = copied ? s->depth : s->m > 1 ? s->x_row : 0;
-    const int64_t n0 = (int64_t)piece * LINEAR_DOT_GROUPS * DOT_GROUP, n1 = n0 + LINEAR_DOT_GROUPS * DOT_GROUP;
+    const int64_t n0 = piece * linear_dot_step(s), n1 = n0 + linear_dot_step(s);
     for (int64_t n = n0; n < n1 && n < s->n; n += DOT_GROUP)
         linear_dot_group(run, &w, x, x_stride, n);
 }
@@ -107,7 +114,7 @@ static void linear_dot_run(struct linear_run *run)
 {
     const struct linear_state *s = run->state;
     const struct tenon_host *host = run->plan->env->host;
-    const int64_t step = LINEAR_DOT_GROUPS * DOT_GROUP;
+    const int64_t step = linear_dot_step(s);
     const uint32_t pieces = (uint32_t)((s->n + step - 1) / step);
     if (!linear_dot_in_place(run->plan, s))
         linear_dot_x(run, (float *)(void *)run->workspace);
