@@ -131,27 +131,36 @@ SIMD_FN void pack_rows(const uint32_t dtype, const struct pack_source *s, int64_
         }
 }
 
-/* Rows along the panel (the transposed operands): element (i, k) at k * row_stride + first + i. */
+/* n (below 0: none, above VF: VF) floats, `stride` apart; 0 beyond. */
+SIMD_FN vf pack_gather(const float *p, int64_t stride, int64_t n)
+{
+    if (stride == 1)
+        return pack_load_n(TENON_F32, p, 0, n);
+    float v[VF] = {0};
+    for (int64_t i = 0; i < VF && i < n; i++)
+        v[i] = p[i * stride];
+    return vf_load(v);
+}
+
+/* Rows along the panel (the transposed operands): element (i, k) at k * row_stride + first + i. `rows` may fill several panels,
+ * panel_size floats apart: they are filled together, because a row of memory is then read in one go. */
 SIMD_FN void pack_columns(const uint32_t dtype, const struct pack_source *s, int64_t first, int64_t rows, int64_t width,
-                          int64_t k0, int64_t kc, float *panel)
+                          int64_t k0, int64_t kc, float *panel, int64_t panel_size)
 {
     const int64_t len = product_len(kc), stride = product_stride(len, width);
-    float scale[PRODUCT_NR + VF] = {0};
-    int64_t group = -1;
-    for (int64_t j = 0; j < len * PRODUCT_LANES; j++) {
-        const int64_t k = k0 + j;
-        float *to = panel + j % PRODUCT_LANES * stride + j / PRODUCT_LANES * width;
-        if (dtype == TENON_I8 && j < kc && k / s->group != group) {
-            group = k / s->group;
-            for (int64_t i = 0; i < rows; i++)
-                scale[i] = s->scale[(first + i) * s->scale_stride + group];
-        }
-        for (int64_t c = 0; c < width; c += VF) {
-            vf v = pack_load_n(dtype, s->data, k * s->row_stride + first + c, j < kc ? rows - c : 0);
-            if (dtype == TENON_I8 && j < kc)
-                v = vf_mul(v, vf_load(scale + c));
-            vf_store(to + c, v);
-        }
+    for (int64_t k = k0; k < k0 + len * PRODUCT_LANES; k++) {
+        const int64_t there = k < k0 + kc ? rows : 0, at = k * s->row_stride + first;
+        float *to = panel + (k - k0) % PRODUCT_LANES * stride + (k - k0) / PRODUCT_LANES * width;
+        const float *scale = s->scale && there ? s->scale + first * s->scale_stride + k / s->group : NULL;
+        const uintptr_t soon = (uintptr_t)s->data + TENON_DTYPE_SIZE(dtype) * (uintptr_t)(at + 4 * s->row_stride);
+        for (int64_t i = 0; i < rows; i += width, to += panel_size)
+            for (int64_t c = 0; c < width; c += VF) {
+                vf v = pack_load_n(dtype, s->data, at + i + c, there - i - c);
+                simd_prefetch((const void *)(soon + TENON_DTYPE_SIZE(dtype) * (uintptr_t)(i + c)));
+                if (dtype == TENON_I8 && scale)
+                    v = vf_mul(v, pack_gather(scale + (i + c) * s->scale_stride, s->scale_stride, there - i - c));
+                vf_store(to + c, v);
+            }
     }
 }
 

@@ -3,6 +3,7 @@
  *
  * linear on the CPU. The path depends on shapes; the bits of a row do not depend on the path (lib/product.h). */
 #include "ops/linear_cpu.h"
+#include "ops/linear_cpu_columns.h"
 #include "ops/linear_cpu_dot.h"
 #include "ops/linear_cpu_packed.h"
 
@@ -61,17 +62,16 @@ static int32_t linear_plan(struct cpu_plan *plan)
     const char *path = "empty";
     if (s->m == 0 || s->n == 0 || s->k == 0) {
         s->path = LINEAR_EMPTY;
-    } else if (s->m <= LINEAR_DOT_ROWS && !p->trans_w) {
-        s->path = LINEAR_DOT;
+    } else if (s->m <= (p->trans_w ? COLUMNS_M : LINEAR_DOT_ROWS)) {
+        s->path = p->trans_w ? LINEAR_COLUMNS : LINEAR_DOT;
         linear_dot_plan(plan, s);
-        path = "in place";
+        path = p->trans_w ? "in place, columns" : "in place";
     } else {
         s->path = LINEAR_PACKED;
         linear_packed_plan(plan, s);
         path = "packed";
     }
-    snprintf(plan->impl, sizeof plan->impl, "%s: %s, %d x %d tile, %u workers", CPU_ISA_NAME, path,
-             s->path == LINEAR_DOT ? (int)s->m : PRODUCT_MR, s->path == LINEAR_DOT ? DOT_ROWS : PRODUCT_NR, s->workers);
+    snprintf(plan->impl, sizeof plan->impl, "%s: %s, %u workers", CPU_ISA_NAME, path, s->workers);
     return TENON_OK;
 }
 
@@ -93,6 +93,9 @@ static void linear_run(const struct cpu_plan *plan, void *const *ptr, void *work
     switch (s->path) {
     case LINEAR_DOT:
         linear_dot_run(&run);
+        break;
+    case LINEAR_COLUMNS:
+        linear_columns_run(&run);
         break;
     case LINEAR_PACKED:
         linear_packed_run(&run);

@@ -30,7 +30,7 @@ struct linear_state {
     uint64_t x_bytes, worker_bytes;
 };
 
-enum { LINEAR_EMPTY, LINEAR_DOT, LINEAR_PACKED };
+enum { LINEAR_EMPTY, LINEAR_DOT, LINEAR_COLUMNS, LINEAR_PACKED };
 #define LINEAR_FOLDED INT64_MIN
 
 /* One run of a plan. */
@@ -42,6 +42,18 @@ struct linear_run {
     int64_t m0, m1;      /* packed: the rows at work */
     atomic_uint_fast64_t next; /* the next piece of work */
 };
+
+/* fn(run, i) for i < n, in a parallel region if the plan has one. */
+static inline void linear_pieces(struct linear_run *run, uint32_t n, void (*fn)(void *run, uint32_t i))
+{
+    const struct tenon_host *host = run->plan->env->host;
+    if (run->state->workers > 1) {
+        host->parallel(host, n, fn, run);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        fn(run, i);
+}
 
 /* Element at which row m of tensor t starts. */
 static inline int64_t linear_row(const struct tenon_tensor *t, int64_t stride, int64_t m)

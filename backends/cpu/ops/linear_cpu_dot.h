@@ -113,16 +113,10 @@ static void linear_dot_plan(struct cpu_plan *plan, struct linear_state *s)
 static void linear_dot_run(struct linear_run *run)
 {
     const struct linear_state *s = run->state;
-    const struct tenon_host *host = run->plan->env->host;
     const int64_t step = linear_dot_step(s);
-    const uint32_t pieces = (uint32_t)((s->n + step - 1) / step);
     if (!linear_dot_in_place(run->plan, s))
         linear_dot_x(run, (float *)(void *)run->workspace);
-    if (s->workers > 1)
-        host->parallel(host, pieces, linear_dot_piece, run);
-    else
-        for (uint32_t i = 0; i < pieces; i++)
-            linear_dot_piece(run, i);
+    linear_pieces(run, (uint32_t)((s->n + step - 1) / step), linear_dot_piece);
 }
 
 #endif

@@ -51,7 +51,7 @@ static void linear_pack_x(void *context, uint32_t panel)
         const int64_t k0 = block * PRODUCT_BLOCK, kc = linear_depth(s, k0);
         float *to = linear_x_panel(run, panel, block);
         if (p->trans_x)
-            LINEAR_BY_TYPE(t->dtype, pack_columns, &x, first, rows, rows, k0, kc, to);
+            LINEAR_BY_TYPE(t->dtype, pack_columns, &x, first, rows, rows, k0, kc, to, 0);
         else
             LINEAR_BY_TYPE(t->dtype, pack_rows, &x, first, row, rows, rows, k0, kc, to);
     }
@@ -64,15 +64,18 @@ static void linear_pack_w(const struct linear_run *run, int64_t panel, int64_t p
     const uint32_t dtype = run->plan->tensor[TENON_LINEAR_W].dtype;
     const struct tenon_linear_params *p = (const void *)run->plan->params;
     const struct pack_source w = linear_weights(run);
-    for (int64_t i = 0; i < panels; i++, to += linear_block(s, PRODUCT_NR)) {
-        const int64_t n = (panel + i) * PRODUCT_NR, rows = s->n - n < PRODUCT_NR ? s->n - n : PRODUCT_NR;
+    const int64_t n = panel * PRODUCT_NR, kc = linear_depth(s, k0), size = linear_block(s, PRODUCT_NR);
+    if (p->trans_w) {
+        const int64_t rows = s->n - n < panels * PRODUCT_NR ? s->n - n : panels * PRODUCT_NR;
+        LINEAR_BY_TYPE(dtype, pack_columns, &w, n, rows, PRODUCT_NR, k0, kc, to, size);
+        return;
+    }
+    for (int64_t i = 0; i < panels; i++) {
+        const int64_t first = n + i * PRODUCT_NR, rows = s->n - first < PRODUCT_NR ? s->n - first : PRODUCT_NR;
         int64_t row[PRODUCT_NR];
         for (int64_t r = 0; r < PRODUCT_NR; r++)
-            row[r] = (n + r) * s->w_row;
-        if (p->trans_w)
-            LINEAR_BY_TYPE(dtype, pack_columns, &w, n, rows, PRODUCT_NR, k0, linear_depth(s, k0), to);
-        else
-            LINEAR_BY_TYPE(dtype, pack_rows, &w, n, row, rows, PRODUCT_NR, k0, linear_depth(s, k0), to);
+            row[r] = (first + r) * s->w_row;
+        LINEAR_BY_TYPE(dtype, pack_rows, &w, first, row, rows, PRODUCT_NR, k0, kc, to + i * size);
     }
 }
 
@@ -159,20 +162,12 @@ static void linear_packed_plan(struct cpu_plan *plan, struct linear_state *s)
 static void linear_packed_run(struct linear_run *run)
 {
     const struct linear_state *s = run->state;
-    const struct tenon_host *host = run->plan->env->host;
     for (run->m0 = 0; run->m0 < s->m; run->m0 = run->m1) {
         run->m1 = run->m0 + s->rows < s->m ? run->m0 + s->rows : s->m;
         const uint32_t panels = (uint32_t)product_panels(run->m1 - run->m0);
         atomic_init(&run->next, 0);
-        if (s->workers > 1 && (run->m1 - run->m0) * s->k > 32768)
-            host->parallel(host, panels, linear_pack_x, run);
-        else
-            for (uint32_t i = 0; i < panels; i++)
-                linear_pack_x(run, i);
-        if (s->workers > 1)
-            host->parallel(host, s->workers, linear_worker, run);
-        else
-            linear_worker(run, 0);
+        linear_pieces(run, panels, linear_pack_x);
+        linear_pieces(run, s->workers, linear_worker);
     }
 }
 
