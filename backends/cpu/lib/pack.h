@@ -77,13 +77,21 @@ SIMD_FN vf pack_scale(vf v, vf scale, int64_t n)
     return n >= VF ? scaled : vf_select(vm_first(n > 0 ? (int)n : 0), scaled, vf_zero());
 }
 
-/* 16 values of k (n of them there) of VF rows (`rows` of them there), into the 16 lanes of a panel at `to`. */
-SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *row, int64_t rows, const float *scale,
-                         int64_t k, int64_t n, float *to, int64_t stride)
+#define PACK_ROWS (PRODUCT_NR > PRODUCT_MR + VF ? PRODUCT_NR : PRODUCT_MR + VF) /* entries of `row` for any panel */
+
+SIMD_FN void pack_repeat(int64_t *row, int64_t rows)
+{
+    for (int64_t i = rows; i < PACK_ROWS; i++)
+        row[i] = row[rows - 1];
+}
+
+/* 16 values of k (n of them there) of VF rows, into the 16 lanes of a panel at `to`. */
+SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *row, const float *scale, int64_t k, int64_t n,
+                         float *to, int64_t stride)
 {
     for (int q = 0; q < PRODUCT_LANES; q += VF) {
         vf square[VF];
-        if (rows >= VF && n >= PRODUCT_LANES) {
+        if (n >= PRODUCT_LANES) {
             UNROLL
             for (int i = 0; i < VF; i++)
                 square[i] = pack_load(dtype, data, row[i] + k + q);
@@ -92,7 +100,7 @@ SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *
                 simd_prefetch((const void *)((uintptr_t)data + TENON_DTYPE_SIZE(dtype) * (uintptr_t)(row[i] + k + q) + 256));
         } else {
             for (int i = 0; i < VF; i++)
-                square[i] = i < rows ? pack_load_n(dtype, data, row[i] + k + q, n - q) : vf_zero();
+                square[i] = pack_load_n(dtype, data, row[i] + k + q, n - q);
         }
         if (dtype == TENON_I8) {
             UNROLL
@@ -100,15 +108,18 @@ SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *
                 square[i] = pack_scale(square[i], vf_set1(scale[i]), n - q);
         }
         transpose(square);
-        UNROLL
-        for (int i = 0; i < VF; i++)
+        UNROLL /* a panel is larger than L1: its lines, too, are asked for (to write) ahead */
+        for (int i = 0; i < VF; i++) {
+            __builtin_prefetch((const void *)((uintptr_t)(to + (q + i) * stride) + 640), 1);
             vf_store(to + (q + i) * stride, square[i]);
+        }
     }
 }
 
-/* Rows along K: row[i] is the element where row i < rows <= width of the panel starts. `first` is the row number of row[0], for
- * the scales. k from k0 to k0 + kc. Order matters when width is no multiple of VF: what a store writes too much is overwritten by
- * the next step of j. */
+/* Rows along K: row i starts at element row[i]. `row` has entries up to width rounded up to a whole vector; beyond the last row
+ * that is there they repeat it (pack_repeat), and so does the panel: sums that nobody emits. `first` is the number of row 0, for
+ * the scales of the `rows` that are there. k from k0 to k0 + kc. Order matters when width is no multiple of VF: what a store
+ * writes too much is overwritten by the next step of j. */
 SIMD_FN void pack_rows(const uint32_t dtype, const struct pack_source *s, int64_t first, const int64_t *row, int64_t rows,
                        int64_t width, int64_t k0, int64_t kc, float *panel)
 {
@@ -125,8 +136,7 @@ SIMD_FN void pack_rows(const uint32_t dtype, const struct pack_source *s, int64_
                     for (int64_t i = 0; i < VF && c + i < rows; i++)
                         scale[i] = s->scale[(first + c + i) * s->scale_stride + group];
                 }
-                pack_square(dtype, s->data, row + c, rows - c, scale, k, kc - j * PRODUCT_LANES, panel + j * width + c,
-                            stride);
+                pack_square(dtype, s->data, row + c, scale, k, kc - j * PRODUCT_LANES, panel + j * width + c, stride);
             }
         }
 }

@@ -49,6 +49,7 @@
 #define PRODUCT_NV 2
 #endif
 #define PRODUCT_NR (PRODUCT_NV * VF)
+#define PRODUCT_AHEAD 24 /* steps of k that both panels are asked for ahead of their use */
 
 /* Elements of a lane for depth kc, floats from lane to lane, floats of a whole panel. */
 SIMD_FN int64_t product_len(int64_t kc)
@@ -99,6 +100,11 @@ SIMD_FN void product_tile_body(const struct product_tile *t, const int mr, const
                 acc[i][v] = vf_zero();
         for (int64_t j = 0; j < t->len; j++, a += mr, b += PRODUCT_NR) {
             vf column[PRODUCT_NV];
+            /* Lanes and panels lie one after the other, so this also crosses pages, where the hardware stops. */
+            simd_prefetch((const void *)((uintptr_t)a + PRODUCT_AHEAD * sizeof(float) * (uintptr_t)mr));
+            UNROLL
+            for (int v = 0; v < nv * VF; v += 16)
+                simd_prefetch((const void *)((uintptr_t)(b + v) + PRODUCT_AHEAD * sizeof(float) * PRODUCT_NR));
             UNROLL
             for (int v = 0; v < nv; v++)
                 column[v] = vf_load(b + v * VF);

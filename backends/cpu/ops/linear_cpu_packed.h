@@ -44,9 +44,10 @@ static void linear_pack_x(void *context, uint32_t panel)
     const struct pack_source x = {.data = run->ptr[TENON_LINEAR_X], .row_stride = s->x_row};
     const int64_t first = run->m0 + product_split(run->m1 - run->m0, panel);
     const int64_t rows = run->m0 + product_split(run->m1 - run->m0, (int64_t)panel + 1) - first;
-    int64_t row[PRODUCT_MR + VF] = {0};
-    for (int64_t i = 0; i < rows && !p->trans_x; i++)
-        row[i] = linear_row(t, s->x_row, first + i);
+    int64_t row[PACK_ROWS];
+    for (int64_t i = 0; i < rows; i++)
+        row[i] = p->trans_x ? 0 : linear_row(t, s->x_row, first + i);
+    pack_repeat(row, rows);
     for (int64_t block = 0; block < linear_blocks(s); block++) {
         const int64_t k0 = block * PRODUCT_BLOCK, kc = linear_depth(s, k0);
         float *to = linear_x_panel(run, panel, block);
@@ -72,9 +73,10 @@ static void linear_pack_w(const struct linear_run *run, int64_t panel, int64_t p
     }
     for (int64_t i = 0; i < panels; i++) {
         const int64_t first = n + i * PRODUCT_NR, rows = s->n - first < PRODUCT_NR ? s->n - first : PRODUCT_NR;
-        int64_t row[PRODUCT_NR];
-        for (int64_t r = 0; r < PRODUCT_NR; r++)
+        int64_t row[PACK_ROWS];
+        for (int64_t r = 0; r < rows; r++)
             row[r] = (first + r) * s->w_row;
+        pack_repeat(row, rows);
         LINEAR_BY_TYPE(dtype, pack_rows, &w, first, row, rows, PRODUCT_NR, k0, kc, to + i * size);
     }
 }
@@ -85,6 +87,19 @@ struct linear_piece {
     const float *b;
     float *c; /* sums of all tiles of the piece, when K has more than one block */
 };
+
+/* The lines of y that a tile will write: on their way while it computes. */
+static void linear_ask(const struct linear_run *run, int64_t m, int64_t rows, int64_t n, int64_t columns)
+{
+    const struct tenon_tensor *y = &run->plan->tensor[TENON_LINEAR_Y];
+    const uintptr_t size = TENON_DTYPE_SIZE(y->dtype), line = 64;
+    for (int64_t r = 0; r < rows; r++) {
+        const uintptr_t at = (uintptr_t)run->ptr[TENON_LINEAR_Y] +
+                             size * (uintptr_t)(linear_row(y, run->state->y_row, m + r) + n);
+        for (uintptr_t i = 0; i < size * (uintptr_t)columns; i += line)
+            __builtin_prefetch((const void *)(at + i), 1);
+    }
+}
 
 /* All tiles of a piece for one block of K; the last block emits them. */
 static void linear_tiles(const struct linear_run *run, const struct linear_piece *p, int64_t block)
@@ -103,6 +118,8 @@ static void linear_tiles(const struct linear_run *run, const struct linear_piece
                 .a = linear_x_panel(run, i, block), .a_stride = product_stride(len, rows),
                 .b = p->b + j * linear_block(s, PRODUCT_NR), .b_stride = product_stride(len, PRODUCT_NR),
                 .lanes = PRODUCT_LANES, .len = len, .c = sum, .c_stride = PRODUCT_NR, .accumulate = block > 0};
+            if (block == blocks - 1)
+                linear_ask(run, run->m0 + first, rows, n, columns);
             product_tile(&tile, (int)rows, (int)((columns + VF - 1) / VF));
             for (int64_t r = 0; r < rows && block == blocks - 1; r++)
                 linear_emit(run, run->m0 + first + r, n, columns, sum + r * PRODUCT_NR);
