@@ -1,16 +1,194 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Launches of linear. */
+ * Launches of linear: tiles of y. The tile's height follows M (few rows: no invocation computes rows that do not exist), but the order
+ * over K does not. */
 #include "recipe.h"
+
+#include <stdio.h>
+#include <tenon/ops/linear.h>
+
+#define TILE_N 64u /* of linear.k */
+#define LAUNCHES_MAX 65536u
+
+struct job {
+    const struct tenon_linear_params *params;
+    const struct gpu_limits *limits;
+    struct gpu_recipe *recipe;
+    struct gpu_rows x, w, scale, bias, residual, y;
+    uint64_t m, n, k, group;
+};
+
+/* How a launch is cut: rows of y a work-group, rows and columns an invocation. */
+struct tile {
+    uint32_t m, micro_m, micro_n, local;
+};
+
+static int32_t refuse(const struct job *job, const char *name, const char *what)
+{
+    char message[160];
+    snprintf(message, sizeof(message), "%s: %s", name, what);
+    return job->recipe->host->fail(job->recipe->host, TENON_E_UNSUPPORTED, message);
+}
+
+static int32_t read_tensors(struct job *job, const struct tenon_tensor *tensors)
+{
+    const struct { int32_t index; const char *name; struct gpu_rows *rows; } table[] = {
+        {TENON_LINEAR_X, "x", &job->x},           {TENON_LINEAR_W, "w", &job->w},
+        {TENON_LINEAR_W_SCALE, "w_scale", &job->scale}, {TENON_LINEAR_BIAS, "bias", &job->bias},
+        {TENON_LINEAR_RESIDUAL, "residual", &job->residual}, {TENON_LINEAR_Y, "y", &job->y},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        if (!tenon__gpu_rows(&tensors[table[i].index], table[i].index, table[i].rows))
+            return refuse(job, table[i].name, "leading axes without a common row stride are not supported");
+    job->m = job->params->trans_x ? job->x.cols : job->x.rows;
+    job->k = job->params->trans_w ? job->w.rows : job->w.cols;
+    job->n = job->params->trans_w ? job->w.cols : job->w.rows;
+    /* w_scale [N,K/G] has a row a w row; [N] reads as a row of N */
+    if (job->scale.slot != GPU_SLOT_NONE) {
+        int grouped = tensors[TENON_LINEAR_W_SCALE].rank == 2;
+        if (!grouped)
+            job->scale = (struct gpu_rows){.slot = job->scale.slot, .dtype = job->scale.dtype, .size = 4, .rows = job->n,
+                                           .cols = 1, .stride = 1};
+        job->group = job->scale.cols ? job->k / job->scale.cols : job->k;
+    }
+    job->group = job->group ? job->group : 1;
+    return TENON_OK;
+}
+
+static struct tile choose_tile(const struct job *job)
+{
+    struct tile tile = {.m = 32, .micro_m = 4, .micro_n = 8, .local = 64};
+    if (job->m == 1)
+        tile = (struct tile){.m = 1, .micro_m = 1, .micro_n = 1, .local = 64};
+    else if (job->m <= 4)
+        tile = (struct tile){.m = 4, .micro_m = 4, .micro_n = 1, .local = 64};
+    else if (job->m <= 16)
+        tile = (struct tile){.m = 16, .micro_m = 2, .micro_n = 8, .local = 64};
+    else if (job->limits->software) /* long loops, few invocations */
+        tile = (struct tile){.m = 32, .micro_m = 8, .micro_n = 8, .local = 32};
+    return tile;
+}
+
+/* Steps of `along` that a launch may take in a tensor whose other axis is walked whole, `across` elements beyond the first. */
+static uint64_t span(const struct gpu_rows *rows, uint64_t along, uint64_t across, uint64_t most)
+{
+    if (rows->slot == GPU_SLOT_NONE)
+        return most;
+    uint64_t room = GPU_SPAN / rows->size;
+    if (across >= room)
+        return 0;
+    return along == 0 ? most : (room - across - 1) / along + 1 < most ? (room - across - 1) / along + 1 : most;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+struct part {
+    uint64_t m, n, rows, cols;
+};
+
+static void bind(struct gpu_launch *launch, const struct gpu_rows *rows, int transposed, uint64_t index)
+{
+    tenon__gpu_bind(launch, rows, transposed ? 0 : index, transposed ? index : 0);
+}
+
+static uint32_t shift(const struct gpu_rows *rows, int transposed, uint64_t index)
+{
+    return tenon__gpu_shift(rows, transposed ? 0 : index, transposed ? index : 0);
+}
+
+static int add_part(struct job *job, const struct tile *tile, const struct part *part)
+{
+    const struct tenon_linear_params *params = job->params;
+    int trans_x = params->trans_x != 0, trans_w = params->trans_w != 0;
+    struct gpu_launch *launch = gpu_recipe_add(job->recipe, "linear", tile->local);
+    if (launch == NULL)
+        return 0;
+    launch->groups[0] = (uint32_t)((part->cols + TILE_N - 1) / TILE_N);
+    launch->groups[1] = (uint32_t)((part->rows + tile->m - 1) / tile->m);
+    const uint32_t specs[] = {
+        tenon__gpu_dtype(job->x.dtype), tenon__gpu_dtype(job->w.dtype), tenon__gpu_dtype(job->y.dtype),
+        tenon__gpu_dtype(job->residual.dtype), job->bias.slot != GPU_SLOT_NONE, job->scale.slot != GPU_SLOT_NONE,
+        params->act, params->trans_x, params->trans_w, tile->m, tile->micro_m, tile->micro_n,
+    };
+    for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++)
+        gpu_launch_spec(launch, specs[i]);
+    bind(launch, &job->x, trans_x, part->m);
+    bind(launch, &job->w, trans_w, part->n);
+    tenon__gpu_bind(launch, &job->scale, part->n, 0);
+    tenon__gpu_bind(launch, &job->bias, 0, part->n);
+    tenon__gpu_bind(launch, &job->residual, part->m, part->n);
+    tenon__gpu_bind(launch, &job->y, part->m, part->n);
+    const uint32_t words[] = {
+        (uint32_t)part->rows, (uint32_t)part->cols, (uint32_t)job->k,
+        trans_x ? 1 : part->rows > 1 ? (uint32_t)job->x.stride : 0, trans_x ? (uint32_t)job->x.stride : 1,
+        trans_w ? 1 : part->cols > 1 ? (uint32_t)job->w.stride : 0, trans_w ? (uint32_t)job->w.stride : 1,
+        (uint32_t)job->scale.stride, (uint32_t)job->group,
+        part->rows > 1 ? (uint32_t)job->residual.stride : 0, part->rows > 1 ? (uint32_t)job->y.stride : 0,
+        shift(&job->x, trans_x, part->m), shift(&job->w, trans_w, part->n),
+        tenon__gpu_shift(&job->residual, part->m, part->n), tenon__gpu_shift(&job->y, part->m, part->n),
+    };
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        gpu_launch_u32(launch, words[i]);
+    gpu_launch_f32(launch, params->alpha);
+    gpu_launch_f32(launch, params->threshold);
+    return 1;
+}
+
+static int32_t add_all(struct job *job)
+{
+    struct tile tile = choose_tile(job);
+    const struct gpu_limits *limits = job->limits;
+    int trans_x = job->params->trans_x != 0, trans_w = job->params->trans_w != 0;
+    /* along K both operands are walked whole */
+    uint64_t x_across = job->k == 0 ? 0 : trans_x ? (job->k - 1) * job->x.stride : job->k - 1;
+    uint64_t w_across = job->k == 0 ? 0 : trans_w ? (job->k - 1) * job->w.stride : job->k - 1;
+    uint64_t cols = smaller(job->n, (uint64_t)limits->groups_max[0] * TILE_N);
+    cols = span(&job->w, trans_w ? 1 : job->w.stride, w_across, cols);
+    if (job->scale.slot != GPU_SLOT_NONE && cols)
+        cols = span(&job->scale, job->scale.stride, job->scale.cols, cols);
+    cols = smaller(cols, GPU_SPAN / 8);
+    if (cols == 0)
+        return refuse(job, "w", "2 GiB or more along K is not supported");
+    uint64_t rows = smaller(job->m, (uint64_t)limits->groups_max[1] * tile.m);
+    rows = span(&job->x, trans_x ? 1 : job->x.stride, x_across, rows);
+    if (rows == 0)
+        return refuse(job, "x", "2 GiB or more along K is not supported");
+    rows = span(&job->y, job->y.stride, cols, rows);
+    rows = span(&job->residual, job->residual.stride, cols, rows);
+    struct part part;
+    for (part.m = 0; part.m < job->m; part.m += part.rows) {
+        part.rows = smaller(job->m - part.m, rows);
+        for (part.n = 0; part.n < job->n; part.n += part.cols) {
+            part.cols = smaller(job->n - part.n, cols);
+            if (job->recipe->n >= LAUNCHES_MAX)
+                return refuse(job, "y", "more than 65536 launches");
+            if (!add_part(job, &tile, &part))
+                return TENON_E_NOMEM;
+        }
+    }
+    return TENON_OK;
+}
 
 static int32_t linear_recipe(const void *params, const struct tenon_tensor *tensors, const struct gpu_limits *limits,
                              struct gpu_recipe *recipe)
 {
-    (void)params;
-    (void)tensors;
-    (void)limits;
-    return recipe->host->fail(recipe->host, TENON_E_UNSUPPORTED, "linear: no kernel for GPUs");
+    struct job job = {.params = params, .limits = limits, .recipe = recipe};
+    int32_t status = read_tensors(&job, tensors);
+    if (status != TENON_OK)
+        return status;
+    snprintf(recipe->impl, sizeof(recipe->impl), "linear tile %ux%u", choose_tile(&job).m, TILE_N);
+    if (job.m == 0 || job.n == 0)
+        return TENON_OK;
+    status = add_all(&job);
+    if (status == TENON_OK)
+        status = gpu_recipe_check(recipe, limits);
+    if (status != TENON_OK)
+        gpu_recipe_finish(recipe);
+    return status;
 }
 
 const struct gpu_op tenon__linear_gpu = {.op = TENON_OPNUM_linear, .recipe = linear_recipe};

@@ -172,7 +172,7 @@ TN_FN x_pair tn_exp_pair(xf d)
     return tn_pair_make(gone ? zero : p.hi * power, gone ? zero : p.lo * power);
 }
 
-/* 2^k for integral k <= 0; 0 for k <= -127. */
+/* 2^k for integral k <= 127; 0 for k <= -127. */
 TN_FN xf tn_pow2(xf k)
 {
     xf c = x_max(k, -127.0f);
