@@ -88,7 +88,6 @@ static int32_t prepare(struct tenon_plan *plan, const struct tenon_op_desc *desc
                             plan->contract->tensors[i].name, (unsigned long long)plan->bytes[i],
                             (unsigned long long)device->found->info.max_buffer);
     }
-    plan->recipe.host = ocl_host;
     status = op->recipe(plan->params, plan->tensor, &device->found->limits, &plan->recipe);
     if (status)
         return status;
@@ -115,6 +114,7 @@ int32_t ocl_plan_create(struct tenon_device *device, const struct tenon_op_desc 
         return ocl_fail(TENON_E_NOMEM, "no memory for a lock");
     }
     plan->device = device;
+    plan->recipe.host = ocl_host;
     status = prepare(plan, desc);
     if (!status && plan->recipe.n) {
         plan->kernel = ocl_host->alloc(ocl_host, plan->recipe.n * sizeof plan->kernel[0], _Alignof(cl_kernel));

@@ -214,6 +214,10 @@ static int32_t make_plan(struct life *life)
     tenon_op_defaults(contract, &params);
     tensors[TENON_SOFTMAX_X] = tensors[TENON_SOFTMAX_Y] = tenon_tensor_make(TENON_F32, 2, dim);
     int32_t status;
+    desc.flags = 1; /* refused before there is a recipe */
+    if (backend->plan_create(life->device, &desc, &life->plan) == TENON_OK)
+        return TENON_E_INTERNAL;
+    desc.flags = 0;
     TRY(backend->plan_create(life->device, &desc, NULL));
     return backend->plan_create(life->device, &desc, &life->plan);
 }
