@@ -106,5 +106,5 @@ int32_t ocl_buffer_unmap(struct tenon_buffer *buffer)
         error = ocl.clWaitForEvents(1, &event);
         ocl.clReleaseEvent(event);
     }
-    return error ? ocl_fail_run(buffer->device, call, error) : TENON_OK;
+    return error ? ocl_fail_run(buffer->device, call, error) : ocl_check_lost(buffer->device);
 }
