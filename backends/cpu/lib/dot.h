@@ -123,11 +123,11 @@ SIMD_FN void dot_tile(uint32_t dtype, int mt, const struct pack_source *w, const
     kernels[dtype == TENON_F16 ? 1 : dtype == TENON_BF16 ? 2 : dtype == TENON_I8 ? 3 : 0][mt - 1](w, b);
 }
 
-/* sum[r] = or += the 16 lanes of each of DOT_GROUP rows, one by one. */
+/* sum[r] = or += the 16 lanes of each of DOT_GROUP rows, added one by one. */
 SIMD_FN void dot_fold(const float *lanes, float *sum, int accumulate)
 {
     for (int r = 0; r < DOT_GROUP; r += VF) {
-        vf total = accumulate ? vf_load(sum + r) : vf_zero();
+        vf total = vf_zero();
         for (int q = 0; q < PRODUCT_LANES; q += VF) {
             vf square[VF];
             UNROLL
@@ -136,9 +136,9 @@ SIMD_FN void dot_fold(const float *lanes, float *sum, int accumulate)
             transpose(square);
             UNROLL
             for (int i = 0; i < VF; i++)
-                total = accumulate || q + i > 0 ? vf_add(total, square[i]) : square[i];
+                total = q + i > 0 ? vf_add(total, square[i]) : square[i];
         }
-        vf_store(sum + r, total);
+        vf_store(sum + r, accumulate ? vf_add(vf_load(sum + r), total) : total);
     }
 }
 

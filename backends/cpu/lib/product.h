@@ -6,8 +6,9 @@
  * The order of a sum over K. One order serves both ends, a matrix times one vector (vector lanes along K, the weights read in
  * place) and a matrix times a matrix (vector lanes along N, both sides packed), so that a row has the same bits in both:
  *   K is cut into blocks of PRODUCT_BLOCK. In a block, lane l of PRODUCT_LANES sums k = l, l+16, l+32, ... ascending with
- *   vf_madd, starting from +0; a block whose length is no multiple of 16 is filled with 0 * 0. Then the lanes are added one by
- *   one, ascending, block after block: ((s0 + s1) + s2) + ... + s15 + (s0 of block 1) + ...
+ *   vf_madd, starting from +0; a block whose length is no multiple of 16 is filled with 0 * 0. The lanes of a block are added one
+ *   by one, ascending: ((s0 + s1) + s2) + ... + s15; then the sums of the blocks, one by one, ascending.
+ * No more than 64 + 16 + K/1024 additions follow each other, so equal addends drift little.
  * It depends on K alone. The GEMV (dot.h) has the 16 lanes side by side in registers; the tile runs through them one after the
  * other, because the packed panels hold k in this order:
  *

@@ -45,47 +45,60 @@ static int linear_dot_in_place(const struct cpu_plan *plan, const struct linear_
            (s->m == 1 || s->x_row != LINEAR_FOLDED);
 }
 
-/* Rows of w from n on (the last valid one repeated) and, for the prefetch, the same rows of what comes next. */
-static struct dot_block linear_dot_block(const struct linear_state *s, const struct pack_source *w, int64_t n, int64_t n_next,
-                                         int64_t k0, int64_t k0_next)
+/* DOT_ROWS rows of w from n on (beyond the last it is repeated) and `blocks` blocks of K from k0 on. The sums of x row m and block
+ * q go to lanes[q * M + m], as rows `at` and following of the group. n_next, k_next: what is read after this, for the prefetch. */
+static void linear_dot_rows(const struct linear_run *run, const struct pack_source *w, const float *x, int64_t x_stride,
+                            int64_t n, int64_t k0, int64_t blocks, int64_t n_next, int64_t k_next,
+                            float (*lanes)[DOT_GROUP * PRODUCT_LANES], int64_t at)
 {
-    struct dot_block b = {.k0 = k0, .kc = s->k - k0 < PRODUCT_BLOCK ? s->k - k0 : PRODUCT_BLOCK};
+    const struct linear_state *s = run->state;
+    const uint32_t dtype = run->plan->tensor[TENON_LINEAR_W].dtype;
+    const int64_t tiles = (s->m + DOT_M - 1) / DOT_M;
+    struct dot_block b = {.x_stride = x_stride, .lanes_stride = DOT_GROUP * PRODUCT_LANES};
+    int64_t next[DOT_ROWS];
     for (int r = 0; r < DOT_ROWS; r++) {
-        const int64_t row = n + r < s->n ? n + r : s->n - 1, next = n_next + r < s->n ? n_next + r : s->n - 1;
+        const int64_t row = n + r < s->n ? n + r : s->n - 1;
+        next[r] = (n_next + r < s->n ? n_next + r : s->n - 1) * s->w_row + k_next;
         b.row[r] = row * s->w_row + k0;
-        b.next[r] = next * s->w_row + k0_next;
         b.scale[r] = w->scale ? w->scale + row * s->scale_stride : NULL;
     }
-    return b;
+    for (int64_t q = 0; q < blocks; q++) {
+        b.k0 = k0 + q * PRODUCT_BLOCK;
+        b.kc = s->k - b.k0 < PRODUCT_BLOCK ? s->k - b.k0 : PRODUCT_BLOCK;
+        for (int r = 0; r < DOT_ROWS; r++)
+            b.next[r] = q + 1 < blocks ? b.row[r] + PRODUCT_BLOCK : next[r];
+        for (int64_t i = 0; i < tiles; i++) {
+            const int64_t m0 = s->m * i / tiles, m1 = s->m * (i + 1) / tiles;
+            b.x = x + m0 * x_stride + b.k0;
+            b.lanes = lanes[q * s->m + m0] + at * PRODUCT_LANES;
+            dot_tile(dtype, (int)(m1 - m0), w, &b);
+        }
+        for (int r = 0; r < DOT_ROWS; r++)
+            b.row[r] += PRODUCT_BLOCK;
+    }
 }
 
-/* One group of rows of w, from n on: all of K, block after block. */
+/* One group of rows of w, from n on, over all of K: as many blocks at a time as there is room for their lanes. */
 static void linear_dot_group(const struct linear_run *run, const struct pack_source *w, const float *x, int64_t x_stride,
                              int64_t n)
 {
     const struct linear_state *s = run->state;
-    const uint32_t dtype = run->plan->tensor[TENON_LINEAR_W].dtype;
-    const int64_t rows = s->n - n < DOT_GROUP ? s->n - n : DOT_GROUP, tiles = (s->m + DOT_M - 1) / DOT_M;
+    const int64_t rows = s->n - n < DOT_GROUP ? s->n - n : DOT_GROUP, room = LINEAR_DOT_ROWS / s->m;
+    const int64_t all = (s->k + PRODUCT_BLOCK - 1) / PRODUCT_BLOCK;
     float lanes[LINEAR_DOT_ROWS][DOT_GROUP * PRODUCT_LANES] __attribute__((aligned(64)));
     float sum[LINEAR_DOT_ROWS][DOT_GROUP] __attribute__((aligned(64)));
     if (rows < DOT_GROUP)
         memset(lanes, 0, sizeof lanes);
-    for (int64_t k0 = 0; k0 < s->k; k0 += PRODUCT_BLOCK) {
+    for (int64_t block = 0; block < all; block += room) {
+        const int64_t blocks = all - block < room ? all - block : room, k0 = block * PRODUCT_BLOCK;
         for (int64_t r = 0; r < rows; r += DOT_ROWS) {
-            const int last = r + DOT_ROWS >= rows, end = last && k0 + PRODUCT_BLOCK >= s->k;
-            const int64_t n_next = end ? n + DOT_GROUP : last ? n : n + r + DOT_ROWS;
-            struct dot_block b = linear_dot_block(s, w, n + r, n_next, k0, end ? 0 : last ? k0 + PRODUCT_BLOCK : k0);
-            for (int64_t i = 0; i < tiles; i++) {
-                const int64_t m0 = s->m * i / tiles, m1 = s->m * (i + 1) / tiles;
-                b.x = x + m0 * x_stride + k0;
-                b.x_stride = x_stride;
-                b.lanes = lanes[m0] + r * PRODUCT_LANES;
-                b.lanes_stride = DOT_GROUP * PRODUCT_LANES;
-                dot_tile(dtype, (int)(m1 - m0), w, &b);
-            }
+            const int last = r + DOT_ROWS >= rows, end = last && block + blocks >= all;
+            linear_dot_rows(run, w, x, x_stride, n + r, k0, blocks, end ? n + DOT_GROUP : last ? n : n + r + DOT_ROWS,
+                            end ? 0 : last ? k0 + blocks * PRODUCT_BLOCK : k0, lanes, r);
         }
-        for (int64_t m = 0; m < s->m; m++)
-            dot_fold(lanes[m], sum[m], k0 > 0);
+        for (int64_t q = 0; q < blocks; q++)
+            for (int64_t m = 0; m < s->m; m++)
+                dot_fold(lanes[q * s->m + m], sum[m], block + q > 0);
     }
     for (int64_t m = 0; m < s->m; m++)
         linear_emit(run, m, n, rows, sum[m]);

@@ -101,27 +101,37 @@ static void linear_ask(const struct linear_run *run, int64_t m, int64_t rows, in
     }
 }
 
+/* The sums of a tile over one block join those of the blocks before, in c; those over all blocks are left in sum. */
+static void linear_join(float *sum, float *c, int first, int last)
+{
+    for (int64_t i = 0; i < PRODUCT_MR * PRODUCT_NR; i += VF) {
+        const vf v = first ? vf_load(sum + i) : vf_add(vf_load(c + i), vf_load(sum + i));
+        vf_store((last ? sum : c) + i, v);
+    }
+}
+
 /* All tiles of a piece for one block of K; the last block emits them. */
 static void linear_tiles(const struct linear_run *run, const struct linear_piece *p, int64_t block)
 {
     const struct linear_state *s = run->state;
     const int64_t kc = linear_depth(s, block * PRODUCT_BLOCK), len = product_len(kc), m = run->m1 - run->m0;
-    const int64_t blocks = linear_blocks(s);
-    float local[PRODUCT_MR * PRODUCT_NR] __attribute__((aligned(64)));
+    const int last = block == linear_blocks(s) - 1;
+    float sum[PRODUCT_MR * PRODUCT_NR] __attribute__((aligned(64))) = {0};
     float *c = p->c;
     for (int64_t i = p->x_panel; i < p->x_end; i++) {
         const int64_t first = product_split(m, i), rows = product_split(m, i + 1) - first;
         for (int64_t j = 0; j < p->w_panels; j++, c += PRODUCT_MR * PRODUCT_NR) {
             const int64_t n = (p->w_panel + j) * PRODUCT_NR, columns = s->n - n < PRODUCT_NR ? s->n - n : PRODUCT_NR;
-            float *sum = blocks > 1 ? c : local;
             const struct product_tile tile = {
                 .a = linear_x_panel(run, i, block), .a_stride = product_stride(len, rows),
                 .b = p->b + j * linear_block(s, PRODUCT_NR), .b_stride = product_stride(len, PRODUCT_NR),
-                .lanes = PRODUCT_LANES, .len = len, .c = sum, .c_stride = PRODUCT_NR, .accumulate = block > 0};
-            if (block == blocks - 1)
+                .lanes = PRODUCT_LANES, .len = len, .c = sum, .c_stride = PRODUCT_NR};
+            if (last)
                 linear_ask(run, run->m0 + first, rows, n, columns);
             product_tile(&tile, (int)rows, (int)((columns + VF - 1) / VF));
-            for (int64_t r = 0; r < rows && block == blocks - 1; r++)
+            if (block > 0 || !last)
+                linear_join(sum, c, block == 0, last);
+            for (int64_t r = 0; r < rows && last; r++)
                 linear_emit(run, run->m0 + first + r, n, columns, sum + r * PRODUCT_NR);
         }
     }
