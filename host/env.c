@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -90,8 +91,7 @@ static uint32_t find_threads(void)
 
 static void take_copy(void)
 {
-    /* secure_getenv gives NULL for a variable that getenv sees exactly when the process is privileged. */
-    privileged = getuid() != geteuid() || getgid() != getegid() || (getenv("PATH") && !secure_getenv("PATH"));
+    privileged = getauxval(AT_SECURE) != 0; /* what secure_getenv goes by: set-user-id, capabilities */
     if (!privileged)
         for (char **e = environ; e && *e && n_settings < MAX_SETTINGS; e++)
             if (!strncmp(*e, "TENON_", 6) && strchr(*e, '=')) {
