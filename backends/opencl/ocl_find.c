@@ -191,6 +191,7 @@ static void find_limits(cl_device_id id, struct ocl_found *device)
     limits->compute_units = (uint32_t)NUMBER(id, CL_DEVICE_MAX_COMPUTE_UNITS, cl_uint);
     limits->buffer_max = NUMBER(id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, cl_ulong);
     limits->software = (device->info.caps & TENON_CAP_SOFTWARE) != 0;
+    limits->loop_max = strstr(device->info.name, "llvmpipe") ? 65535 : 0;
     limits->storage16 = 1; /* byte-addressable stores are core since OpenCL 1.1 */
 }
 

@@ -2,15 +2,13 @@
  * Copyright The Tenon authors
  *
  * The entry, the table, and what every file of the backend needs of the host. */
+#include "config.h"
+
 #include "vk.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#ifndef PACKAGE_VERSION
-#define PACKAGE_VERSION "0"
-#endif
 
 const struct tenon_host *tenon__vk_host;
 
