@@ -89,7 +89,8 @@ void tenon__parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void 
 struct tenon__host { /* what one plugin gets; `base` first, so that the plugin's pointer finds the rest */
     struct tenon_host base;
     char id[TENON__ID_MAX + 1];
-    const struct tenon_backend *next; /* a layer: what it wraps */
+    const struct tenon_backend *next; /* a layer: what it wraps, */
+    const struct tenon_host *next_host; /* and the table that the backend below was given */
 };
 
 struct tenon__device {

@@ -136,6 +136,7 @@ static int wrap(struct tenon__plugin *plugin, const struct layer *layer)
     snprintf(outer->id, sizeof outer->id, LAYER_PREFIX "%s", layer->name);
     outer->path = layer->path;
     tenon__host_init(&outer->host, outer->id, plugin->use);
+    outer->host.next_host = &plugin->host.base;
     tenon_backend_entry entry = tenon__plugin_entry(outer);
     if (!entry || tenon__plugin_table(outer, entry)) {
         tenon__refuse(plugin, "LAYER", "layer %s: %s: %s", layer->name, outer->reason, outer->detail);

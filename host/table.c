@@ -34,6 +34,8 @@ static const char *host_config(const struct tenon_host *host, const char *key)
 static const void *host_extension(const struct tenon_host *host, const char *id)
 {
     const struct tenon__host *mine = (const struct tenon__host *)host;
+    if (id && !strcmp(id, "tenon.next-host/1"))
+        return mine->next_host;
     return id && !strcmp(id, "tenon.next/1") ? mine->next : NULL;
 }
 

@@ -43,7 +43,7 @@ for file in $files; do
     folder=$(dirname "$file")
     for name in $(sed -n 's/^[ \t]*#[ \t]*include[ \t]*[<"]\([^>"]*\)[>"].*/\1/p' "$file"); do
         target=
-        for base in "$folder" plugin-api host shaders tests tests/conform backends/cpu; do
+        for base in "$folder" "$from" plugin-api host shaders tests tests/conform backends/cpu; do
             [ -e "$base/$name" ] && { target=$base/$name; break; }
         done
         [ -n "$target" ] || continue # of the system, or made by the build

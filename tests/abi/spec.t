@@ -16,8 +16,8 @@ rules=$(sed -n 's/^| \(R[0-9]*\) |.*/\1/p' $spec)
 result $? "there are $(echo "$rules" | wc -l) rules"
 [ -z "$(echo "$rules" | sort | uniq -d)" ]
 result $? "each has its own number"
-known() { # tests/x/y.t is a program made of y.c or *_y.c, or a script
-    [ -e "$1" ] || [ -e "${1%.t}.c" ]
+known() { # tests/x/y-z.t is a script, or a program made of y-z.c or y_z_test.c
+    [ -e "$1" ] || [ -e "${1%.t}.c" ] || [ -e "$(echo "${1%.t}" | sed 's/-\([a-z]*\)$/_\1/')_test.c" ]
 }
 bad=
 for test in $(grep '^| R[0-9]* |' $spec | grep -o 'tests/[a-z/.-]*' | sort -u); do
@@ -31,7 +31,7 @@ bad=$(grep '^| R[0-9]* |' $spec | grep -v 'tests/' | grep -v '| - | - |$' | cut 
 result $? "every rule names a test or says that nothing can enforce it"
 [ -z "$bad" ] || echo "# $bad"
 bad=
-for test in $(ls tests/plugins/*.t 2>/dev/null) $(sed -n 's/^.*check_PROGRAMS += *\(.*\)$/\1/p' tests/plugins/plugins.am); do
+for test in $(ls tests/plugins/*.t 2>/dev/null) $(grep -oh 'tests/plugins/[a-z-]*\.t' tests/plugins/plugins.am | sort -u); do
     grep -q "$test" $spec || bad="$bad $test"
 done
 [ -z "$bad" ]
