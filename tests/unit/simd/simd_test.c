@@ -155,6 +155,8 @@ static void test_scalar(void)
         arguments(PROBE_NUMBER, a, b, c);
         for (int k = 0; probe_scalar.ops[k].name; k++) {
             const char *name = probe_scalar.ops[k].name;
+            if (strcmp(name, "vf_fma") != 0 && strcmp(name, "vf_rint") != 0 && strcmp(name, "vf_max") != 0)
+                continue;
             probe_scalar.ops[k].apply(a, b, c, got);
             for (int l = 0; l < PROBE_LANES; l++) {
                 const float x = as_float(a[l]), y = as_float(b[l]), z = as_float(c[l]);
