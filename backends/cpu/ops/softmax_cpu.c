@@ -62,7 +62,13 @@
     WRITE(exp, dtype, DTYPE, ytype, YTYPE, 0, WRITE_EXP)                       \
     WRITE(log_plain, dtype, DTYPE, ytype, YTYPE, 1, WRITE_LOG)                 \
     WRITE(log, dtype, DTYPE, ytype, YTYPE, 0, WRITE_LOG)                       \
-    WRITE(ext, dtype, DTYPE, ytype, YTYPE, 0, WRITE_PAIRS)
+    WRITE(ext, dtype, DTYPE, ytype, YTYPE, 0, WRITE_PAIRS)                     \
+    STAGE(dtype, DTYPE, ytype, YTYPE)
+#define STAGE(dtype, DTYPE, ytype, YTYPE)                                                                              \
+    static void stage_##dtype##_##ytype(struct stage *stage, int64_t cols, int64_t next_cols)                         \
+    {                                                                                                                 \
+        tile_stage(stage, cols, next_cols, DTYPE, YTYPE);                                                             \
+    }
 #define RELOAD(ytype, YTYPE)                                                                                           \
     static void reload_##ytype(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *p)  \
     {                                                                                                                 \
@@ -86,6 +92,7 @@ RELOAD(bf16, TENON_BF16)
 struct passes {
     uint32_t x_dtype, y_dtype;
     tile_fn *max[2], *top, *sum[2], *moments, *pairs, *fixed, *scan, *write[2][2], *ext, *reload;
+    stage_fn *stage;
 };
 #define PASSES_OF(dtype, DTYPE, ytype, YTYPE)                                                                          \
     {                                                                                                                 \
@@ -94,7 +101,7 @@ struct passes {
         .fixed = fixed_##dtype, .scan = scan_##dtype,                                                                 \
         .write = {[TENON_SOFTMAX_EXP] = {exp_##dtype##_##ytype, exp_plain_##dtype##_##ytype},                         \
                   [TENON_SOFTMAX_LOG_EXP] = {log_##dtype##_##ytype, log_plain_##dtype##_##ytype}},                    \
-        .ext = ext_##dtype##_##ytype, .reload = reload_##ytype,                                                       \
+        .ext = ext_##dtype##_##ytype, .reload = reload_##ytype, .stage = stage_##dtype##_##ytype,                     \
     }
 static const struct passes all_passes[] = {
     PASSES_OF(f32, TENON_F32, f32, TENON_F32),   PASSES_OF(f16, TENON_F16, f32, TENON_F32),
@@ -127,8 +134,8 @@ static uint32_t choose_algo(const struct softmax *s, const struct cpu_env *env, 
         return TENON_SOFTMAX_ONLINE; /* one pass */
     if (s->kind == TENON_SOFTMAX_LOG_EXP)
         return row <= env->l2 / 2 ? TENON_SOFTMAX_THREE_PASS_RECOMPUTE : TENON_SOFTMAX_ONLINE;
-    /* Row and exponentials side by side in L2: memory sees one read and one write. */
-    if (row <= env->l2 / 4)
+    /* Row and exponentials (of two rows, while they overlap) lie in L2: memory sees one read and one write. */
+    if (row <= env->l2 / 8)
         return s->cols <= TILE ? TENON_SOFTMAX_THREE_PASS_RELOAD : ONLINE_RELOAD;
     return TENON_SOFTMAX_ONLINE;
 }
@@ -150,23 +157,25 @@ static void choose_passes(struct softmax *s, const struct tenon_tensor *t, int p
     if (s->algo == TENON_SOFTMAX_TWO_PASS_EXT && s->kind == TENON_SOFTMAX_EXP)
         s->write = p->ext;
     s->reload = p->reload;
+    s->stage = p->stage;
 }
 
 /* How the work is shared out, and the workspace for it: a part a tile when the tiles of a row are, and room for what the passes
  * keep, where neither the stack nor y has it. */
-static uint64_t choose_split(struct softmax *s, const struct cpu_env *env, int has_y)
+static uint64_t choose_split(struct softmax *s, const struct cpu_env *env)
 {
     const uint64_t tiles = ((uint64_t)s->cols + TILE - 1) / TILE, row = round_up((uint64_t)s->cols * sizeof(float));
     const int small = s->rows == 0 || s->cols == 0 || s->rows <= SMALL_WORK / s->cols;
-    s->keep = has_y && s->kind == TENON_SOFTMAX_EXP &&
-              (s->algo == TENON_SOFTMAX_THREE_PASS_RELOAD || s->algo == ONLINE_RELOAD);
     s->split = env->threads > 1 && !small && tiles > 1 &&
                (s->cols >= SPLIT_COLS || (uint64_t)s->rows < env->threads);
     s->in_y = s->split && s->y_dtype == TENON_F32;
+    if (s->split || (s->cols > TILE && s->algo != ONLINE_RELOAD))
+        s->stage = NULL;
     if (s->keep && s->cols > STACK_COLS) {
         s->tops = s->in_y ? 0 : row;
-        s->scratch = s->tops + (s->algo == ONLINE_RELOAD ? round_up(tiles * sizeof(float)) : 0);
+        s->slot = s->tops + (s->algo == ONLINE_RELOAD ? round_up(tiles * sizeof(float)) : 0);
     }
+    s->scratch = s->slot * (s->stage ? 2 : 1);
     if (s->split) {
         s->tasks = 1;
         return round_up(tiles * sizeof(struct part)) + s->scratch;
@@ -216,8 +225,9 @@ static int32_t softmax_plan(struct cpu_plan *plan)
     if (status)
         return status;
     const int has_y = t[TENON_SOFTMAX_Y].dtype != TENON_ABSENT;
+    s->x_size = (int64_t)TENON_DTYPE_SIZE(x->dtype);
     s->x_stride = stride_of(x, x);
-    s->ahead = s->cols <= TILE ? s->x_stride : (int64_t)TILE * (int64_t)TENON_DTYPE_SIZE(x->dtype);
+    s->ahead = s->cols <= TILE ? s->x_stride : (int64_t)TILE * s->x_size;
     s->y_stride = stride_of(&t[TENON_SOFTMAX_Y], x);
     s->bias_stride = stride_of(&t[TENON_SOFTMAX_BIAS], x);
     s->mask_stride = stride_of(&t[TENON_SOFTMAX_MASK], x);
@@ -236,7 +246,11 @@ static int32_t softmax_plan(struct cpu_plan *plan)
     const int plain = !s->affine && !t[TENON_SOFTMAX_MASK].dtype && !t[TENON_SOFTMAX_ROW_SCALE].dtype &&
                       p->inv_temp == 1.0f;
     choose_passes(s, t, plain);
-    plan->workspace = choose_split(s, plan->env, has_y);
+    s->keep = has_y && s->kind == TENON_SOFTMAX_EXP &&
+              (s->algo == TENON_SOFTMAX_THREE_PASS_RELOAD || s->algo == ONLINE_RELOAD);
+    if (!plain || !s->keep || s->stats || t[TENON_SOFTMAX_VALID_LEN].dtype || t[TENON_SOFTMAX_SINK].dtype)
+        s->stage = NULL;
+    plan->workspace = choose_split(s, plan->env);
     /* Past the cache when the tensors do not fit it anyway: y is not read first and evicts nothing. */
     s->stream = s->y_dtype == TENON_F32 && tenon_tensor_bytes(&t[TENON_SOFTMAX_Y]) > plan->env->l2 * 4;
     snprintf(plan->impl, sizeof plan->impl, "softmax_%s_%s %s", tenon_dtype_name(x->dtype), CPU_ISA_NAME,
@@ -716,6 +730,95 @@ static void run_row(const struct run *run, int64_t row, unsigned char *kept)
         fill_y(s, &r, r.cols, s->cols, 0, 0.0f);
 }
 
+/* The exponentials of one row on their way to y. */
+struct slot {
+    float *e, *tops;
+    unsigned char *y; /* NULL: nothing to do */
+    float inverse, top;
+};
+
+static float slot_factor(const struct slot *slot, int64_t tile)
+{
+    const float top = slot->tops[tile];
+    if (top == slot->top)
+        return slot->inverse;
+    return top > MINUS_INF ? (float)((double)slot->inverse * exp((double)top - (double)slot->top)) : 0.0f;
+}
+
+/* One tile of `row` through the stage, with the tile of the row before it. m: its maximum, then that of the next. */
+static void stage_tile(const struct run *run, const struct row *r, int64_t c0, const void *next, int64_t next_cols,
+                       const struct slot *now, const struct slot *last, float *m, struct part *p)
+{
+    const struct softmax *s = run->s;
+    const int64_t tile = c0 / TILE, cols = s->cols - c0 < TILE ? s->cols - c0 : TILE;
+    const int64_t y_size = (int64_t)TENON_DTYPE_SIZE(s->y_dtype);
+    struct stage g = {.x = (const char *)r->x + c0 * s->x_size, .reference = *m, .e = now->e + c0, .next = next};
+    if (last->y) {
+        g.last = last->e + c0;
+        g.factor = slot_factor(last, tile);
+        g.y = last->y + c0 * y_size;
+        g.stream = s->stream && (uintptr_t)last->y % (sizeof(float) * VF) == 0;
+    }
+    now->tops[tile] = p->m = *m;
+    p->a = 0.0;
+    p->m2 = MINUS_INF;
+    p->arg = -1;
+    s->stage(&g, cols, next_cols);
+    p->s = g.s;
+    *m = g.m;
+    if (p->m > MINUS_INF)
+        return;
+    /* Nothing above -Inf here: the differences were NaN, or the row has one. */
+    struct part scan;
+    s->scan(s, r, c0, c0 + cols, &scan);
+    p->s = scan.nan >= 0 ? (double)NAN : 0.0;
+    memset(now->e + c0, 0, (size_t)cols * sizeof *now->e);
+}
+
+/* Rows [from, to), overlapped: while the exponentials of a row are computed, y of the row before it is written and the maximum
+ * of the tile after it is found. Each row has the bits that run_row would give it. */
+static void run_stages(const struct run *run, int64_t from, int64_t to, unsigned char *kept, float *tops)
+{
+    const struct softmax *s = run->s;
+    const int64_t second = s->slot ? (int64_t)s->slot : (int64_t)(STACK_COLS * sizeof(float));
+    struct slot slots[2];
+    for (int k = 0; k < 2; k++) {
+        unsigned char *own = kept + k * second;
+        slots[k] = (struct slot){.e = (float *)(void *)own, .tops = s->slot ? (float *)(void *)(own + s->tops) : tops + k};
+    }
+    struct row r = {.x = (const char *)run->ptr[TENON_SOFTMAX_X] + from * s->x_stride, .cols = s->cols, .T = 1.0};
+    struct part first;
+    s->max(s, &r, 0, s->cols < TILE ? s->cols : TILE, &first);
+    float m = first.m;
+    for (int64_t row = from; row < to; row++) {
+        struct slot *now = &slots[(row - from) % 2], *last = &slots[(row - from + 1) % 2];
+        struct part p, tile;
+        part_init(&p);
+        r.x = (const char *)run->ptr[TENON_SOFTMAX_X] + row * s->x_stride;
+        for (int64_t c0 = 0; c0 < s->cols; c0 += TILE) {
+            const int64_t c1 = c0 + TILE < s->cols ? c0 + TILE : 0;
+            const void *next = c1 || row + 1 < to ? (const char *)r.x + (c1 ? c1 * s->x_size : s->x_stride) : NULL;
+            stage_tile(run, &r, c0, next, s->cols - c1 < TILE ? s->cols - c1 : TILE, now, last, &m, &tile);
+            merge_online(&r, &p, &tile);
+        }
+        now->y = NULL;
+        if (p.m > MINUS_INF && finish(run, &r, row, &p, NULL)) {
+            now->y = (unsigned char *)run->ptr[TENON_SOFTMAX_Y] + row * s->y_stride;
+            now->inverse = r.inverse;
+            now->top = p.m;
+        } else {
+            run_row(run, row, (unsigned char *)now->e);
+        }
+    }
+    const struct slot *last = &slots[(to - from + 1) % 2];
+    for (int64_t c0 = 0; last->y && c0 < s->cols; c0 += TILE) {
+        r.e = last->e;
+        r.y = last->y;
+        r.inverse = slot_factor(last, c0 / TILE);
+        s->reload(s, &r, c0, s->cols - c0 < TILE ? s->cols : c0 + TILE, NULL);
+    }
+}
+
 static void rows_task(void *context, uint32_t i)
 {
     const struct run *run = context;
@@ -723,10 +826,14 @@ static void rows_task(void *context, uint32_t i)
     const uint64_t rows = (uint64_t)s->rows, tasks = s->tasks;
     /* rows < 2^32 and tasks < 2^13: no overflow. */
     const int64_t from = (int64_t)(rows * i / tasks), to = (int64_t)(rows * (i + UINT64_C(1)) / tasks);
-    float stack[STACK_COLS] __attribute__((aligned(64)));
-    unsigned char *kept = s->scratch ? run->workspace + i * s->scratch : (unsigned char *)stack;
-    for (int64_t row = from; row < to; row++)
-        run_row(run, row, kept);
+    float stack[2 * STACK_COLS] __attribute__((aligned(64))), tops[2];
+    unsigned char *kept = s->slot ? run->workspace + i * s->scratch : (unsigned char *)stack;
+    if (s->stage && s->cols > 0) {
+        run_stages(run, from, to, kept, tops);
+    } else {
+        for (int64_t row = from; row < to; row++)
+            run_row(run, row, kept);
+    }
     if (s->stream)
         simd_fence();
 }

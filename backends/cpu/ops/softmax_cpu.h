@@ -23,6 +23,21 @@ struct row;
 struct part;
 typedef void tile_fn(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part);
 
+/* Three passes of three tiles in one loop: arithmetic of one while memory brings the next and takes the last. */
+struct stage {
+    const void *x;     /* sum: e of this tile, relative to reference */
+    float reference;
+    float *e;
+    const void *next;  /* max: what comes next; NULL: nothing */
+    const float *last; /* y: e of the tile that is done, times factor; NULL: none */
+    float factor;
+    void *y;
+    int stream;
+    double s;          /* out: the sum */
+    float m;           /* out: the maximum of next */
+};
+typedef void stage_fn(struct stage *stage, int64_t cols, int64_t next_cols);
+
 /* Lives in cpu_plan.state. */
 struct softmax {
     tile_fn *max;      /* m; with top: m, m2, arg */
@@ -33,11 +48,14 @@ struct softmax {
     tile_fn *write;    /* y from x */
     tile_fn *write_recompute; /* y from x of rows that TWO_PASS_EXT gives up */
     tile_fn *reload;   /* y from e: factor * e */
+    stage_fn *stage;   /* NULL: row by row, pass by pass */
     int64_t rows, cols;
     int64_t x_stride, y_stride, bias_stride, mask_stride; /* bytes from row to row */
+    int64_t x_size;
     int64_t ahead;     /* see struct row */
-    uint64_t scratch;  /* bytes a task for e and tops, 0: none, or on the stack */
+    uint64_t slot;     /* bytes for e and tops of a row, 0: none, or on the stack */
     uint64_t tops;     /* where the tops begin in it */
+    uint64_t scratch;  /* slots of a task */
     float scale, inv_temp, phi, win;
     uint32_t algo, kind, empty_row, y_dtype;
     uint32_t tasks;    /* of the loop over rows */

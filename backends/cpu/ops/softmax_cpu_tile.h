@@ -231,6 +231,60 @@ SIMD_FN void tile_sum(const struct softmax *s, const struct row *r, int64_t c0, 
     part->a = moments ? block_sum(products) : 0.0;
 }
 
+/* ---- three passes at once ---- */
+
+SIMD_FN void stage_block(const struct stage *g, int64_t c, int n, int64_t next_cols, uint32_t dtype, uint32_t y_dtype,
+                         vf *sum, vf *m)
+{
+    BLOCK_EACH(b) {
+        const int k = n == BLOCK ? VF : block_count(n, b);
+        const int64_t at = c + b * VF;
+        vf v = load_x(g->x, at, k, dtype);
+        if (n != BLOCK)
+            v = vf_select(vm_first(k), v, vf_set1(MINUS_INF));
+        const vf e = vf_exp(vf_sub(v, vf_set1(g->reference)));
+        sum[b] = vf_add(sum[b], e);
+        if (k == VF)
+            vf_store(g->e + at, e);
+        else
+            vf_store_n(g->e + at, e, k);
+        if (g->last) {
+            const vf last = k == VF ? vf_load(g->last + at) : vf_load_n(g->last + at, k);
+            store_y(g->y, at, vf_mul(last, vf_set1(g->factor)), k, y_dtype, g->stream);
+        }
+        if (g->next && n == BLOCK && c + BLOCK <= next_cols)
+            m[b] = vf_max(load_x(g->next, at, VF, dtype), m[b]);
+    }
+}
+
+/* The bits of s are those of tile_sum. */
+SIMD_FN void tile_stage(struct stage *stage, int64_t cols, int64_t next_cols, uint32_t dtype, uint32_t y_dtype)
+{
+    const struct stage g = *stage;
+    double sums[BLOCK] = {0};
+    vf m[BLOCK_VECTORS];
+    block_set(m, MINUS_INF);
+    for (int64_t c = 0, end; c < cols; c = end) {
+        vf sum[BLOCK_VECTORS];
+        end = cols - c < BLOCK_RUN * BLOCK ? cols : c + BLOCK_RUN * BLOCK;
+        block_set(sum, 0.0f);
+#define STEP(c, n) stage_block(&g, c, n, next_cols, dtype, y_dtype, sum, m)
+        FOR_BLOCKS(c, c, end, STEP)
+#undef STEP
+        block_flush(sums, sum);
+    }
+    /* What the loop did not see of the next tile: the rest of a row, or tiles of different length. */
+    for (int64_t c = (cols < next_cols ? cols : next_cols) / BLOCK * BLOCK; g.next && c < next_cols; c += BLOCK) {
+        BLOCK_EACH(b) {
+            const int k = next_cols - c < BLOCK ? block_count((int)(next_cols - c), b) : VF;
+            const vf v = vf_select(vm_first(k), load_x(g.next, c + b * VF, k, dtype), vf_set1(MINUS_INF));
+            m[b] = vf_max(v, m[b]);
+        }
+    }
+    stage->s = block_sum(sums);
+    stage->m = block_max(m);
+}
+
 /* ---- FIXED_MAX ---- */
 
 /* exp((v - phi) * T) with the rounding errors of d put back: here d is not small where e is large. */
