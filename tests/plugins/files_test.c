@@ -210,7 +210,7 @@ static int search_child(void *context)
         unsetenv("TENON_BACKEND_PATH");
     if ((search->cwd && chdir(search->cwd)) || tenon_report_create("good,zalias,zzlast,n00", &report))
         return 1;
-    child_say("%s", report->n > 64 ? "more than 64" : "");
+    child_say("%s", report->n > 65 ? "more than 65" : "");
     for (uint32_t i = 0; i < report->n; i++) {
         const struct tenon_report_entry *e = report->entries[i];
         size_t n = strlen(e->path), m = strlen(search->file);
@@ -269,7 +269,8 @@ static void test_search(void)
     }
     finds(folder, NULL, "libtenon-good.so", "usable", "among 72 plugins");
     finds(folder, NULL, "libtenon-n00.so", "BAD_ID", "each is looked at");
-    finds(folder, NULL, "libtenon-n69.so", "absent", "up to the limit of 64");
+    finds(folder, NULL, "libtenon-n62.so", "TOO_MANY", "up to the limit of 64, and the next one says so");
+    finds(folder, NULL, "libtenon-n69.so", "absent", "the rest is not looked at");
     folder_remove(second);
 }
 
