@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * One door for the memory of the host and of the backends, so that leaks can be counted and every allocation be made to fail. */
+ * One door for the memory of the host and of the backends, so that leaks can be counted and every allocation be made to
+ * fail. */
 #include "host.h"
 
 #include <stdatomic.h>

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Room behind the struct that a device_info that writes too far spoils. */
-#define GUARD 64
+#define GUARD      64
 #define GUARD_BYTE 0xa5
 
 static int power_of_two(uint64_t x)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A look at the file before the dynamic linker maps it: ld.so maps what the headers promise and touches it, so that a file cut
- * short (an interrupted copy, a full disk) kills the process with SIGBUS instead of failing. */
+ * A look at the file before the dynamic linker maps it: ld.so maps what the headers promise and touches it, so that a
+ * file cut short (an interrupted copy, a full disk) kills the process with SIGBUS instead of failing. */
 #include "host.h"
 
 #include <elf.h>
@@ -65,8 +65,8 @@ static const char *check(int fd, char *text, size_t room)
         return wrong;
     for (unsigned i = 0; i < header.e_phnum; i++) {
         ElfW(Phdr) segment;
-        if (header.e_phoff > size || pread(fd, &segment, sizeof segment, (off_t)(header.e_phoff + i * sizeof segment)) !=
-                                         (ssize_t)sizeof segment)
+        if (header.e_phoff > size || pread(fd, &segment, sizeof segment,
+                                           (off_t)(header.e_phoff + i * sizeof segment)) != (ssize_t)sizeof segment)
             return "cut short: the ELF program headers are missing";
         uint64_t end;
         if (segment.p_type == PT_LOAD &&

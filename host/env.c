@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Settings from the environment. They are copied once, at the first call: getenv is not safe beside setenv, and a setting that
- * changes under a running program would be honoured by one half of it. */
+ * Settings from the environment. They are copied once, at the first call: getenv is not safe beside setenv, and a
+ * setting that changes under a running program would be honoured by one half of it. */
 #include "host.h"
 
 #include <ctype.h>
@@ -53,8 +53,8 @@ static void find_cache_dir(void)
 /* A misspelt name would be ignored silently, which is worse than a warning too much. */
 static void warn_misspelt(void)
 {
-    static const char *const names[] = {"TENON_DEVICE",  "TENON_BACKEND_PATH", "TENON_LOG",
-                                        "TENON_LAYERS",  "TENON_THREADS",      "TENON_CACHE_DIR"};
+    static const char *const names[] = {"TENON_DEVICE", "TENON_BACKEND_PATH", "TENON_LOG",
+                                        "TENON_LAYERS", "TENON_THREADS",      "TENON_CACHE_DIR"};
     const uint32_t n = sizeof names / sizeof names[0];
     for (uint32_t i = 0; i < n_settings; i++) {
         char name[64];
@@ -63,8 +63,10 @@ static void warn_misspelt(void)
         int exact = 0;
         for (uint32_t j = 0; j < n; j++)
             exact |= !strcmp(name, names[j]);
-        /* TENON_<BACKEND>_<KEY> is a backend's own; only one-word names are surely ours. */
-        if (exact || strchr(name + strlen("TENON_"), '_'))
+        /* TENON_<BACKEND>_<KEY> is a backend's own; these are surely ours. */
+        int ours = !strchr(name + strlen("TENON_"), '_') || !strncmp(name, "TENON_BACKEND_", 14) ||
+                   !strncmp(name, "TENON_CACHE_", 12);
+        if (exact || !ours)
             continue;
         const char *near = tenon_closest(name, names, n);
         if (near)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The floating-point control register (rounding, flush to zero) around foreign start-up code: an object linked with -ffast-math
- * switches denormals off in the thread that loads it. */
+ * The floating-point control register (rounding, flush to zero) around foreign start-up code: an object linked with
+ * -ffast-math switches denormals off in the thread that loads it. */
 #ifndef TENON_FPSTATE_H
 #define TENON_FPSTATE_H
 

@@ -26,11 +26,11 @@
 
 #define TENON__MAX_PLUGINS 64
 #define TENON__PLUGIN_ROOM (TENON__MAX_PLUGINS + 1) /* one more, refused, to say that there are too many */
-#define TENON__MAX_DEVICES 64 /* a plugin */
-#define TENON__MAX_LAYERS 8
-#define TENON__ID_MAX 63
-#define TENON__PATH_MAX 4096
-#define TENON__PARAMS_MAX 256 /* bytes of the largest params struct */
+#define TENON__MAX_DEVICES 64                       /* a plugin */
+#define TENON__MAX_LAYERS  8
+#define TENON__ID_MAX      63
+#define TENON__PATH_MAX    4096
+#define TENON__PARAMS_MAX  256 /* bytes of the largest params struct */
 
 /* ---- text.c: a bounded string that is cut, never overrun ---- */
 
@@ -49,7 +49,8 @@ void tenon__text_clean(char *to, size_t room, const char *from, size_t from_max)
 int32_t tenon__fail(int32_t status, const char *format, ...) TENON_PRINTF(2, 3);
 /* Clears the sentence, so that a failure without one can be told from a stale one. */
 void tenon__error_clear(void);
-/* After a backend's call failed: "<who>: <its sentence, or the status's>". Returns the status, INTERNAL when unknown. */
+/* After a backend's call failed: "<who>: <its sentence, or the status's>". Returns the status, INTERNAL when unknown.
+ */
 int32_t tenon__fail_from(int32_t status, const char *who);
 
 /* ---- log.c ---- */
@@ -57,7 +58,8 @@ int32_t tenon__fail_from(int32_t status, const char *who);
 void tenon__log(int32_t level, const char *format, ...) TENON_PRINTF(2, 3);
 int tenon__log_wants(int32_t level);
 
-/* ---- env.c: the environment's TENON_* as they were at the first call, so that later setenv calls race with nothing ---- */
+/* ---- env.c: the environment's TENON_* as they were at the first call, so that later setenv calls race with nothing
+ * ---- */
 
 /* NULL when unset or empty, and always NULL in a privileged process (set-user-id). [thread-safe] */
 const char *tenon__env(const char *name);
@@ -73,7 +75,8 @@ uint32_t tenon__threads(void);
 void *tenon__alloc(size_t size);
 void tenon__free(void *memory);
 char *tenon__strdup(const char *text);
-/* Tests: the allocation number `n` from now on (1 = the next) fails, and if `persistent` every later one; 0 switches it off. */
+/* Tests: the allocation number `n` from now on (1 = the next) fails, and if `persistent` every later one; 0 switches it
+ * off. */
 void tenon__alloc_fail_at(uint64_t n, int persistent);
 /* Blocks that are not freed yet, those of the backends included. */
 int64_t tenon__alloc_live(void);
@@ -89,12 +92,12 @@ void tenon__parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void 
 struct tenon__host { /* what one plugin gets; `base` first, so that the plugin's pointer finds the rest */
     struct tenon_host base;
     char id[TENON__ID_MAX + 1];
-    const struct tenon_backend *next; /* a layer: what it wraps, */
+    const struct tenon_backend *next;   /* a layer: what it wraps, */
     const struct tenon_host *next_host; /* and the table that the backend below was given */
 };
 
 struct tenon__device {
-    uint32_t raw; /* the plugin's own index */
+    uint32_t raw;       /* the plugin's own index */
     const char *reason; /* NULL: usable */
     char detail[160];
     struct tenon_device_info info;
@@ -105,7 +108,7 @@ struct tenon__plugin {
     char *path;         /* absolute */
     const char *reason; /* NULL while nothing is wrong */
     char detail[512];
-    int tried;          /* opened, or found impossible to open */
+    int tried; /* opened, or found impossible to open */
     int enumerated;
     int transient; /* the reason is want of memory: tried again at the next call */
     dev_t dev;
@@ -164,11 +167,11 @@ uint32_t tenon__backend_rank(const char *id);
 /* ---- selector.c: the grammar of TENON_DEVICE ---- */
 
 #define TENON__SELECTOR_MAX 1024
-#define TENON__TERMS_MAX 32
+#define TENON__TERMS_MAX    32
 enum { TENON__ANY, TENON__INDEX, TENON__TYPE, TENON__UUID, TENON__PCI, TENON__NAME };
 struct tenon__term {
     uint8_t negative, automatic, kind, uuid_digits;
-    uint32_t column, value; /* value: index or type */
+    uint32_t column, value;          /* value: index or type */
     char backend[TENON__ID_MAX + 1]; /* "*": every one */
     char word[128];                  /* uuid digits, PCI address or glob; lower case */
     char text[160];                  /* the term as written */
@@ -197,11 +200,11 @@ int32_t tenon__select(const char *text, struct tenon__plugin **plugin, uint32_t 
 /* ---- context.c, plan.c, mem.c, stage.c, run.c ---- */
 
 #define TENON__PLAN_BUCKETS 64
-#define TENON__PLANS_MAX 256
-#define TENON__TEMPS_MAX TENON_MAX_TENSORS
-#define TENON__STAGE_MAX ((uint64_t)64 << 20)
+#define TENON__PLANS_MAX    256
+#define TENON__TEMPS_MAX    TENON_MAX_TENSORS
+#define TENON__STAGE_MAX    ((uint64_t)64 << 20)
 
-struct tenon__plan { /* one cached plan with all that a run needs of its descriptor */
+struct tenon__plan {          /* one cached plan with all that a run needs of its descriptor */
     struct tenon__plan *next; /* of the bucket */
     struct tenon_plan *plan;
     uint64_t hash, used_seq, used_tick;
@@ -254,18 +257,18 @@ int32_t tenon__context_buffer(struct tenon_context *context, uint64_t size, uint
 int32_t tenon__context_workspace(struct tenon_context *context, uint64_t size);
 int32_t tenon__context_empty(struct tenon_context *context);
 
-int32_t tenon__plan_get(struct tenon_context *context, uint32_t op, const void *params, const struct tenon_tensor *first,
-                        size_t step, uint32_t n, struct tenon__plan **plan);
+int32_t tenon__plan_get(struct tenon_context *context, uint32_t op, const void *params,
+                        const struct tenon_tensor *first, size_t step, uint32_t n, struct tenon__plan **plan);
 void tenon__plans_destroy(struct tenon_context *context);
 
 /* Bytes into and out of a buffer that no submitted command uses any more (the caller waited). */
-int32_t tenon__mapped_write(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset, const void *data,
-                            uint64_t size);
+int32_t tenon__mapped_write(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset,
+                            const void *data, uint64_t size);
 int32_t tenon__mapped_read(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset, void *data,
                            uint64_t size);
 /* In order with the queue, of any size; `read` waits. */
-int32_t tenon__buffer_write(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset, const void *data,
-                            uint64_t size);
+int32_t tenon__buffer_write(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset,
+                            const void *data, uint64_t size);
 int32_t tenon__buffer_read(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset, void *data,
                            uint64_t size);
 /* The pinned buffer with at least `size` bytes (<= TENON__STAGE_MAX), idle. */
@@ -274,7 +277,7 @@ void tenon__memories_orphan(struct tenon_context *context);
 
 /* One RUN's memory, tensor by tensor. */
 struct tenon__places {
-    uint32_t host;                       /* bit i: tensor i is in host memory */
+    uint32_t host; /* bit i: tensor i is in host memory */
     struct tenon_bind bind[TENON_MAX_TENSORS];
     uint64_t range[TENON_MAX_TENSORS][2];
     struct tenon_memory *memory[TENON_MAX_TENSORS];
@@ -282,7 +285,7 @@ struct tenon__places {
 int32_t tenon__run_host(struct tenon_context *context, struct tenon__plan *plan, const struct tenon_value *values,
                         struct tenon__places *places);
 int32_t tenon__run_submit(struct tenon_context *context, struct tenon__plan *plan, struct tenon__places *places,
-                          const struct tenon_cmd *const *before, uint32_t n_before, const struct tenon_cmd *const *after,
-                          uint32_t n_after);
+                          const struct tenon_cmd *const *before, uint32_t n_before,
+                          const struct tenon_cmd *const *after, uint32_t n_after);
 
 #endif

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * TENON_LAYERS=check,trace: plugins that stand in front of a backend. A layer's entry is called once a backend, with a host whose
- * extension "tenon.next/1" is the table to wrap; it returns a table of its own each time. The first name stands outermost. */
+ * TENON_LAYERS=check,trace: plugins that stand in front of a backend. A layer's entry is called once a backend, with a
+ * host whose extension "tenon.next/1" is the table to wrap; it returns a table of its own each time. The first name
+ * stands outermost. */
 #include "host.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define LAYER_PREFIX "layer-"
+#define LAYER_PREFIX   "layer-"
 #define LAYER_NAME_MAX (TENON__ID_MAX + 1 - sizeof LAYER_PREFIX)
 
 struct layer {

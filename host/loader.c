@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * From a file to its entry. A plugin has full trust once it is loaded: these checks catch mistakes, not malice. A plugin stays
- * mapped for the life of the process, because unloading driver stacks (their threads, their thread-local destructors) is
- * not safe anywhere. */
+ * From a file to its entry. A plugin has full trust once it is loaded: these checks catch mistakes, not malice. A
+ * plugin stays mapped for the life of the process, because unloading driver stacks (their threads, their thread-local
+ * destructors) is not safe anywhere. */
 #include "host.h"
 
 #include <dlfcn.h>
@@ -60,7 +60,8 @@ static tenon_backend_entry own_function(struct tenon__plugin *plugin, void *hand
                       owner && owner->l_name[0] ? owner->l_name : "another object");
         return NULL;
     }
-    if (!dladdr1(symbol, &info, (void **)&entry, RTLD_DL_SYMENT) || !entry || ELF64_ST_TYPE(entry->st_info) != STT_FUNC) {
+    if (!dladdr1(symbol, &info, (void **)&entry, RTLD_DL_SYMENT) || !entry ||
+        ELF64_ST_TYPE(entry->st_info) != STT_FUNC) {
         tenon__refuse(plugin, "NOT_FUNCTION", "%s is not a function", TENON_ENTRY_SYMBOL);
         return NULL;
     }
@@ -78,7 +79,8 @@ tenon_backend_entry tenon__plugin_entry(struct tenon__plugin *plugin)
     void *handle = dlopen(plugin->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     const char *error = handle ? NULL : dlerror();
     if (fpstate_put(state))
-        tenon__log(TENON_LOG_WARN, "%s changed the floating-point mode while loading (built with -ffast-math?); restored",
+        tenon__log(TENON_LOG_WARN,
+                   "%s changed the floating-point mode while loading (built with -ffast-math?); restored",
                    plugin->path);
     if (!handle) {
         tenon__refuse(plugin, "DLOPEN", "%s", error ? error : "dlopen failed");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Bytes between the host and the device. Devices whose memory the host sees are mapped; the others get their bytes through one
- * pinned buffer and COPY commands, in pieces, so that no size is too large. */
+ * Bytes between the host and the device. Devices whose memory the host sees are mapped; the others get their bytes
+ * through one pinned buffer and COPY commands, in pieces, so that no size is too large. */
 #include "host.h"
 
 #include <string.h>
@@ -28,8 +28,8 @@ static int32_t unmap(struct tenon_context *context, struct tenon_buffer *buffer)
     return status ? tenon__fail_from(status, context->spec) : TENON_OK;
 }
 
-int32_t tenon__mapped_write(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset, const void *data,
-                            uint64_t size)
+int32_t tenon__mapped_write(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset,
+                            const void *data, uint64_t size)
 {
     void *to;
     int32_t status = map(context, buffer, offset, size, TENON_MAP_WRITE, &to);
@@ -71,8 +71,8 @@ int32_t tenon__stage_get(struct tenon_context *context, uint64_t size)
     return status;
 }
 
-static int32_t copy(struct tenon_context *context, struct tenon_buffer *to, uint64_t to_offset, struct tenon_buffer *from,
-                    uint64_t from_offset, uint64_t size)
+static int32_t copy(struct tenon_context *context, struct tenon_buffer *to, uint64_t to_offset,
+                    struct tenon_buffer *from, uint64_t from_offset, uint64_t size)
 {
     const struct tenon_bind args[2] = {{to, to_offset}, {from, from_offset}};
     const struct tenon_cmd cmd = {
@@ -87,8 +87,8 @@ static int direct(const struct tenon_context *context, uint64_t offset)
     return (context->info.caps & TENON_CAP_UNIFIED) || offset % context->info.bind_align;
 }
 
-int32_t tenon__buffer_write(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset, const void *data,
-                            uint64_t size)
+int32_t tenon__buffer_write(struct tenon_context *context, struct tenon_buffer *buffer, uint64_t offset,
+                            const void *data, uint64_t size)
 {
     if (direct(context, offset)) {
         int32_t status = tenon__context_wait(context, context->submitted);
@@ -224,8 +224,8 @@ int32_t tenon_memory_read(struct tenon_memory *memory, uint64_t offset, void *da
 }
 
 /* Offsets that COPY does not take: by way of the host, in pieces. */
-static int32_t copy_bounced(struct tenon_memory *to, uint64_t to_offset, struct tenon_memory *from, uint64_t from_offset,
-                            uint64_t size)
+static int32_t copy_bounced(struct tenon_memory *to, uint64_t to_offset, struct tenon_memory *from,
+                            uint64_t from_offset, uint64_t size)
 {
     struct tenon_context *context = to->context;
     const uint64_t room = size < ((uint64_t)1 << 20) ? size : (uint64_t)1 << 20;
@@ -282,8 +282,8 @@ int32_t tenon_memory_fill(struct tenon_memory *memory, uint64_t offset, uint32_t
         return unmap(context, memory->buffer);
     }
     const struct tenon_bind args[1] = {{memory->buffer, offset}};
-    const struct tenon_cmd cmd = {.struct_size = sizeof cmd, .kind = TENON_CMD_FILL, .n_args = 1, .args = args, .size = size,
-                                  .value = word};
+    const struct tenon_cmd cmd = {
+        .struct_size = sizeof cmd, .kind = TENON_CMD_FILL, .n_args = 1, .args = args, .size = size, .value = word};
     const struct tenon_cmd *const list[] = {&cmd};
     status = tenon__context_submit(context, list, 1);
     memory->used_seq = context->submitted;

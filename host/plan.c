@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Plans by descriptor: the first run of a shape makes one, every later run finds it by a hash and a comparison of all that was
- * given. A plan that was not used for longest goes when there are too many. */
+ * Plans by descriptor: the first run of a shape makes one, every later run finds it by a hash and a comparison of all
+ * that was given. A plan that was not used for longest goes when there are too many. */
 #include "host.h"
 
 #include <stdio.h>
@@ -46,8 +46,7 @@ static uint64_t hash_of(const struct key *key)
 static int equal(const struct tenon__plan *plan, const struct key *key)
 {
     if (plan->op != key->op || plan->n != key->n || plan->present != key->present ||
-        plan->given_size != key->given_size ||
-        (key->given_size && memcmp(plan->given, key->params, key->given_size)))
+        plan->given_size != key->given_size || (key->given_size && memcmp(plan->given, key->params, key->given_size)))
         return 0;
     for (uint32_t left = key->present; left; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(left);
@@ -178,8 +177,8 @@ static int32_t key_of(struct key *key)
     return TENON_OK;
 }
 
-int32_t tenon__plan_get(struct tenon_context *context, uint32_t op, const void *params, const struct tenon_tensor *first,
-                        size_t step, uint32_t n, struct tenon__plan **plan)
+int32_t tenon__plan_get(struct tenon_context *context, uint32_t op, const void *params,
+                        const struct tenon_tensor *first, size_t step, uint32_t n, struct tenon__plan **plan)
 {
     struct key key = {.op = op, .n = n, .params = params, .first = (const char *)first, .step = step};
     int32_t status = key_of(&key);

@@ -21,10 +21,10 @@
 #ifdef TSAN
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
-#define SEES(address) __tsan_acquire(address)
+#define SEES(address)  __tsan_acquire(address)
 #define SHOWS(address) __tsan_release(address)
 #else
-#define SEES(address) ((void)(address))
+#define SEES(address)  ((void)(address))
 #define SHOWS(address) ((void)(address))
 #endif
 
@@ -32,7 +32,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static tenon_parallel_fn theirs;
 static void *theirs_user;
 
-/* Set while a thread runs a loop's body: a nested loop runs there, so that it can neither deadlock nor oversubscribe. */
+/* Set while a thread runs a loop's body: a nested loop runs there, so that it can neither deadlock nor oversubscribe.
+ */
 static _Thread_local int inside;
 
 void tenon_parallel_set(tenon_parallel_fn parallel, void *user)

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Backends in the order of preference when two devices are otherwise equal. Others stand between, by name; the template,
- * which computes nothing, stands last. */
+/* Backends in the order of preference when two devices are otherwise equal. Others stand between, by name; the
+ * template, which computes nothing, stands last. */
 #ifndef TENON_BACKEND_ORDER
 #define TENON_BACKEND_ORDER "vulkan", "opencl", "cpu"
 #endif
@@ -186,8 +186,7 @@ static int32_t load(const char *path, const char **id)
     const char *file = strrchr(path, '/');
     int legal = tenon__plugin_name(file ? file + 1 : path, name);
     if (!legal)
-        return tenon__fail(TENON_E_INVALID, "%s: BAD_ID: a plugin's file name is libtenon-<id>.so",
-                           shown(path).text);
+        return tenon__fail(TENON_E_INVALID, "%s: BAD_ID: a plugin's file name is libtenon-<id>.so", shown(path).text);
     struct tenon__plugin *known = tenon__plugin_find(name), *plugin = NULL;
     if (known && !strcmp(known->path, path))
         plugin = known;

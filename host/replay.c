@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * plan_record for backends that have none: the commands are copied into a list that looks like a plan, and enqueue puts the
- * list in the place of a RUN of it. The functions of the table carry no context, so each backend gets a slot: four small
- * functions of its own that know its number. */
+ * plan_record for backends that have none: the commands are copied into a list that looks like a plan, and enqueue puts
+ * the list in the place of a RUN of it. The functions of the table carry no context, so each backend gets a slot: four
+ * small functions of its own that know its number. */
 #include "host.h"
 
 #include <pthread.h>
@@ -194,7 +194,9 @@ static void destroy(uint32_t slot, struct tenon_plan *plan)
 
 /* The slots. */
 #define EIGHT(X, a) X(a##0) X(a##1) X(a##2) X(a##3) X(a##4) X(a##5) X(a##6) X(a##7)
-#define ALL(X) EIGHT(X, 00) EIGHT(X, 01) EIGHT(X, 02) EIGHT(X, 03) EIGHT(X, 04) EIGHT(X, 05) EIGHT(X, 06) EIGHT(X, 07)
+/* Octal: 000 to 077. */
+#define HALF(X, a, b, c, d) EIGHT(X, a) EIGHT(X, b) EIGHT(X, c) EIGHT(X, d)
+#define ALL(X) HALF(X, 00, 01, 02, 03) HALF(X, 04, 05, 06, 07)
 #define FUNCTIONS(k)                                                                                                   \
     static int32_t record_##k(struct tenon_device *device, const struct tenon_cmd *const *cmds, uint32_t n,            \
                               struct tenon_plan **plan)                                                                \

@@ -55,7 +55,8 @@ static int32_t add_devices(struct full_report *report, const struct tenon__selec
         const struct tenon__term *removed = tenon__selector_removes(selector, plugin->id, i, &device->info);
         int meant = 0;
         for (uint32_t j = 0; j < selector->n && !reason; j++)
-            meant |= !selector->term[j].negative && tenon__term_matches(&selector->term[j], plugin->id, i, &device->info);
+            meant |=
+                !selector->term[j].negative && tenon__term_matches(&selector->term[j], plugin->id, i, &device->info);
         if (!reason && (removed || !meant)) {
             reason = "FILTERED";
             snprintf(detail, sizeof detail, removed ? "removed by '%s'" : "no term of the selector means it",
@@ -68,7 +69,8 @@ static int32_t add_devices(struct full_report *report, const struct tenon__selec
     return TENON_OK;
 }
 
-static int32_t add_plugin(struct full_report *report, const struct tenon__selector *selector, struct tenon__plugin *plugin)
+static int32_t add_plugin(struct full_report *report, const struct tenon__selector *selector,
+                          struct tenon__plugin *plugin)
 {
     if (!plugin->reason && !tenon__selector_needs(selector, plugin->id))
         return add(report, plugin, UINT32_MAX, "FILTERED", "no term of the selector can mean it; not opened", NULL);

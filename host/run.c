@@ -34,8 +34,8 @@ static int32_t locate_memory(const struct tenon_context *context, const struct t
                            (unsigned long long)plan->bytes[i], (unsigned long long)value->offset,
                            (unsigned long long)memory->size);
     if (value->offset & (context->info.bind_align - 1))
-        return tenon__fail(TENON_E_INVALID, "%s: %s: offset %llu is not a multiple of %u, the device's bind_align", op, name,
-                           (unsigned long long)value->offset, context->info.bind_align);
+        return tenon__fail(TENON_E_INVALID, "%s: %s: offset %llu is not a multiple of %u, the device's bind_align", op,
+                           name, (unsigned long long)value->offset, context->info.bind_align);
     places->bind[i] = (struct tenon_bind){memory->buffer, value->offset};
     places->range[i][0] = memory->base + value->offset;
     places->memory[i] = memory;
@@ -89,8 +89,8 @@ static int32_t check_alias(const struct tenon__plan *plan, const struct tenon__p
 }
 
 int32_t tenon__run_submit(struct tenon_context *context, struct tenon__plan *plan, struct tenon__places *places,
-                          const struct tenon_cmd *const *before, uint32_t n_before, const struct tenon_cmd *const *after,
-                          uint32_t n_after)
+                          const struct tenon_cmd *const *before, uint32_t n_before,
+                          const struct tenon_cmd *const *after, uint32_t n_after)
 {
     const struct tenon_cmd run = {.struct_size = sizeof run,
                                   .kind = TENON_CMD_RUN,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Where plugins are, and which files are fit to be opened. Never the current directory, never a bare name that the dynamic
- * linker would look up. */
+ * Where plugins are, and which files are fit to be opened. Never the current directory, never a bare name that the
+ * dynamic linker would look up. */
 #include "host.h"
 
 #include <dirent.h>
@@ -94,8 +94,8 @@ static void scan(const char *directory, int32_t level, void (*fn)(void *, const 
         free(names);
 }
 
-/* The folder `tenon` beside the shared library that holds this function. Nothing when libtenon is linked statically: then
- * this is the program, and the program's folder is not searched. */
+/* The folder `tenon` beside the shared library that holds this function. Nothing when libtenon is linked statically:
+ * then this is the program, and the program's folder is not searched. */
 static int beside_library(char *path, size_t room)
 {
     static const char here;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * From a selector to an open device: term by term from the left, opening only the plugins that a term can mean, and never
- * another device than the ones written. */
+ * From a selector to an open device: term by term from the left, opening only the plugins that a term can mean, and
+ * never another device than the ones written. */
 #include "host.h"
 
 #include <stdio.h>
@@ -25,7 +25,8 @@ struct search {
 static int by_rank(const void *a, const void *b)
 {
     const struct candidate *x = a, *y = b;
-    uint32_t p = tenon__device_rank(&x->plugin->devices[x->index]), q = tenon__device_rank(&y->plugin->devices[y->index]);
+    uint32_t p = tenon__device_rank(&x->plugin->devices[x->index]),
+             q = tenon__device_rank(&y->plugin->devices[y->index]);
     if (p != q)
         return p < q ? -1 : 1;
     p = tenon__backend_rank(x->plugin->id), q = tenon__backend_rank(y->plugin->id);
@@ -91,9 +92,11 @@ static void no_such_backend(struct search *search, const struct tenon__term *ter
         }
     const char *near = tenon_closest(term->backend, names, m);
     if (!m)
-        note(search, "no plugin was found in TENON_BACKEND_PATH, in the folder tenon beside libtenon, or in " TENON_PKGLIBDIR);
+        note(search,
+             "no plugin was found in TENON_BACKEND_PATH, in the folder tenon beside libtenon, or in " TENON_PKGLIBDIR);
     else if (near)
-        note(search, "no backend '%s'; did you mean '%s'? (there %s %s)", term->backend, near, m == 1 ? "is" : "are", list);
+        note(search, "no backend '%s'; did you mean '%s'? (there %s %s)", term->backend, near, m == 1 ? "is" : "are",
+             list);
     else
         note(search, "no backend '%s' (there %s %s)", term->backend, m == 1 ? "is" : "are", m ? list : "none");
 }

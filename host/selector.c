@@ -22,9 +22,11 @@ struct scan {
     uint32_t column[TENON__SELECTOR_MAX + 1], n;
 };
 
-static const char *const types[] = {
-    [0] = "*", [TENON_TYPE_CPU] = "cpu", [TENON_TYPE_IGPU] = "igpu", [TENON_TYPE_GPU] = "gpu",
-    [TENON_TYPE_ACCEL] = "accel"};
+static const char *const types[] = {[0] = "*",
+                                    [TENON_TYPE_CPU] = "cpu",
+                                    [TENON_TYPE_IGPU] = "igpu",
+                                    [TENON_TYPE_GPU] = "gpu",
+                                    [TENON_TYPE_ACCEL] = "accel"};
 #define N_TYPES (sizeof types / sizeof types[0])
 
 static int32_t bad(uint32_t column, const char *format, ...) TENON_PRINTF(2, 3);

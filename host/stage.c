@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A run on values in host memory: aliased where the device can, else copied in and out. Small values travel with the run in one
- * submission; large ones in pieces. */
+ * A run on values in host memory: aliased where the device can, else copied in and out. Small values travel with the
+ * run in one submission; large ones in pieces. */
 #include "host.h"
 
 #include <string.h>
@@ -12,14 +12,14 @@ struct work {
     struct tenon__plan *plan;
     const struct tenon_value *values;
     struct tenon__places *places;
-    uint32_t staged;                                 /* bit i: tensor i is copied */
-    struct tenon_buffer *import[TENON_MAX_TENSORS];  /* ours to destroy */
-    struct tenon__temp *temp[TENON_MAX_TENSORS];     /* ours to give back */
-    uint64_t at[TENON_MAX_TENSORS], total;           /* place in the pinned buffer */
+    uint32_t staged;                                /* bit i: tensor i is copied */
+    struct tenon_buffer *import[TENON_MAX_TENSORS]; /* ours to destroy */
+    struct tenon__temp *temp[TENON_MAX_TENSORS];    /* ours to give back */
+    uint64_t at[TENON_MAX_TENSORS], total;          /* place in the pinned buffer */
 };
 
 #define STAGE_ALIGN 256u
-#define KEEP_MAX ((uint64_t)64 << 20) /* larger buffers are not kept for the next call */
+#define KEEP_MAX    ((uint64_t)64 << 20) /* larger buffers are not kept for the next call */
 
 static uint64_t round_up(uint64_t n, uint64_t to)
 {
@@ -93,7 +93,8 @@ static int import(struct work *w, uint32_t i)
     const struct tenon_device_info *info = &w->context->info;
     if (!(info->caps & TENON_CAP_IMPORT) || w->places->range[i][0] & (info->import_align - 1))
         return 0;
-    int32_t status = tenon__context_buffer(w->context, w->plan->bytes[i], TENON_BUF_IMPORT, w->values[i].host, &w->import[i]);
+    int32_t status =
+        tenon__context_buffer(w->context, w->plan->bytes[i], TENON_BUF_IMPORT, w->values[i].host, &w->import[i]);
     if (status) {
         tenon__log(TENON_LOG_DEBUG, "%s is copied: %s", w->plan->contract->tensors[i].name, tenon_error());
         return 0;
@@ -119,8 +120,8 @@ static int32_t place(struct work *w, uint32_t i)
     w->places->bind[i] = (struct tenon_bind){w->temp[i]->buffer, 0};
     w->staged |= 1u << i;
     w->at[i] = w->total;
-    w->total += round_up(w->plan->bytes[i], STAGE_ALIGN > w->context->info.bind_align ? STAGE_ALIGN
-                                                                                       : w->context->info.bind_align);
+    w->total += round_up(w->plan->bytes[i],
+                         STAGE_ALIGN > w->context->info.bind_align ? STAGE_ALIGN : w->context->info.bind_align);
     return TENON_OK;
 }
 

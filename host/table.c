@@ -60,16 +60,19 @@ void tenon__host_init(struct tenon__host *host, const char *id, const struct ten
 /* ---- from the plugin ---- */
 
 #define MANDATORY_SIZE offsetof(struct tenon_backend, plan_record)
-#define SIZE_MAX_SANE 65536u
-#define SLOT(name) {#name, offsetof(struct tenon_backend, name)}
+#define SIZE_MAX_SANE  65536u
+#define SLOT(name)                                                                                                     \
+    {                                                                                                                  \
+#name, offsetof(struct tenon_backend, name)                                                                    \
+    }
 
 static const struct {
     const char *name;
     size_t offset;
 } mandatory[] = {
-    SLOT(device_count),  SLOT(device_info),  SLOT(device_open),  SLOT(device_close), SLOT(buffer_create),
-    SLOT(buffer_destroy), SLOT(buffer_map),   SLOT(buffer_unmap), SLOT(plan_create),  SLOT(plan_info),
-    SLOT(plan_destroy),  SLOT(queue_create), SLOT(queue_destroy), SLOT(enqueue),      SLOT(queue_wait),
+    SLOT(device_count),   SLOT(device_info),  SLOT(device_open),   SLOT(device_close), SLOT(buffer_create),
+    SLOT(buffer_destroy), SLOT(buffer_map),   SLOT(buffer_unmap),  SLOT(plan_create),  SLOT(plan_info),
+    SLOT(plan_destroy),   SLOT(queue_create), SLOT(queue_destroy), SLOT(enqueue),      SLOT(queue_wait),
 };
 
 static int32_t no_record(struct tenon_device *device, const struct tenon_cmd *const *cmds, uint32_t n,
@@ -106,8 +109,8 @@ static int copy_table(struct tenon__plugin *plugin, const struct tenon_backend *
 {
     uint32_t size = given->struct_size;
     if (size < MANDATORY_SIZE || size > SIZE_MAX_SANE || size % sizeof(void *))
-        return tenon__refuse(plugin, "BAD_SIZE", "struct_size %u: must be a multiple of %zu, at least %zu, at most %u", size,
-                             sizeof(void *), MANDATORY_SIZE, SIZE_MAX_SANE);
+        return tenon__refuse(plugin, "BAD_SIZE", "struct_size %u: must be a multiple of %zu, at least %zu, at most %u",
+                             size, sizeof(void *), MANDATORY_SIZE, SIZE_MAX_SANE);
     struct tenon_backend *table = &plugin->table;
     memset(table, 0, sizeof *table);
     memcpy(table, given, size < sizeof *table ? size : sizeof *table);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * NAME=VALUE into an operator's params, by the contract's list of attributes. Ranges are checked here too, because here the
- * message can show what was typed. */
+ * NAME=VALUE into an operator's params, by the contract's list of attributes. Ranges are checked here too, because here
+ * the message can show what was typed. */
 #include "cli.h"
 
 #include <errno.h>
@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct tenon_attr_spec *find(const struct tenon_op_contract *contract, const char *name, struct tenon_why *why)
+static const struct tenon_attr_spec *find(const struct tenon_op_contract *contract, const char *name,
+                                          struct tenon_why *why)
 {
     const char *names[64];
     uint32_t n = 0;

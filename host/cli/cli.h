@@ -31,7 +31,8 @@ int cli_code(int32_t status);
 /* cli_fail with tenon_error(). */
 int cli_fail_status(int32_t status);
 
-/* getopt_long that prints its own message, with a suggestion, for an unknown option or a missing argument, and then returns '?'. */
+/* getopt_long that prints its own message, with a suggestion, for an unknown option or a missing argument, and then
+ * returns '?'. */
 int cli_getopt(int argc, char **argv, const char *shorts, const struct option *longs);
 /* ", did you mean 'x'?" or "" in a static buffer. */
 const char *cli_near(const char *word, const char *const *names, uint32_t n);
@@ -48,10 +49,10 @@ struct json_object *cli_json_number(double value);
 
 /* ---- probe.c ---- */
 
-/* Loads one plugin and lists its devices in a child process, so that a plugin that crashes, hangs or exits takes nothing
- * with it; it has so many seconds.
- * Calls `line` with what the child said, one JSON object each (as `devices --json` prints); or once with an object made
- * here when it said nothing or died. 0, or -1 when no child could be made (the sentence is in errno). */
+/* Loads one plugin and lists its devices in a child process, so that a plugin that crashes, hangs or exits takes
+ * nothing with it; it has so many seconds. Calls `line` with what the child said, one JSON object each (as `devices
+ * --json` prints); or once with an object made here when it said nothing or died. 0, or -1 when no child could be made
+ * (the sentence is in errno). */
 int cli_probe(const char *path, const char *backend, unsigned seconds,
               void (*line)(void *user, struct json_object *object), void *user);
 /* One entry of a report as JSON. */
@@ -73,8 +74,8 @@ void *npy_alloc(uint64_t bytes);
 
 /* ---- example.c ---- */
 
-/* Tensors that the operator takes (not more than that: their size is no promise), inputs of type `dtype` where they may have it.
- * 0, or -1 when the contract's shapes do not say enough. */
+/* Tensors that the operator takes (not more than that: their size is no promise), inputs of type `dtype` where they may
+ * have it. 0, or -1 when the contract's shapes do not say enough. */
 int cli_example(const struct tenon_op_contract *op, const void *params, uint32_t dtype, struct tenon_tensor *tensors);
 
 /* ---- attr.c ---- */

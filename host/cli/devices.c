@@ -49,7 +49,11 @@ static struct json_object *json_text(const char *value)
     char text[4200];
     size_t n = 0;
     for (const unsigned char *c = (const unsigned char *)value; *c && n + 4 < sizeof text;) {
-        unsigned more = *c < 0x80 ? 0 : *c >= 0xc2 && *c < 0xe0 ? 1 : (*c & 0xf0) == 0xe0 ? 2 : *c >= 0xf0 && *c < 0xf5 ? 3 : 9;
+        unsigned more = *c < 0x80                 ? 0
+                        : *c >= 0xc2 && *c < 0xe0 ? 1
+                        : (*c & 0xf0) == 0xe0     ? 2
+                        : *c >= 0xf0 && *c < 0xf5 ? 3
+                                                  : 9;
         unsigned i = 1;
         while (more < 9 && i <= more && (c[i] & 0xc0) == 0x80)
             i++;
@@ -139,8 +143,8 @@ static void print_device(struct json_object *object, int verbose)
 {
     char memory[32], largest[32];
     cli_bytes(number_of(object, "mem_total"), memory, sizeof memory);
-    printf("%-12s %-6s %10s  %s%s\n", text_of(object, "device"), text_of(object, "type"), memory, text_of(object, "name"),
-           has_cap(object, "software") ? " (software)" : "");
+    printf("%-12s %-6s %10s  %s%s\n", text_of(object, "device"), text_of(object, "type"), memory,
+           text_of(object, "name"), has_cap(object, "software") ? " (software)" : "");
     if (!verbose)
         return;
     cli_bytes(number_of(object, "max_buffer"), largest, sizeof largest);
@@ -151,7 +155,8 @@ static void print_device(struct json_object *object, int verbose)
     struct json_object *list = json_object_object_get(object, "caps");
     for (size_t i = 0; list && i < json_object_array_length(list); i++)
         printf(" %s", json_object_get_string(json_object_array_get_idx(list, i)));
-    printf("\n    backend %s %s from %s\n", text_of(object, "backend"), text_of(object, "version"), text_of(object, "path"));
+    printf("\n    backend %s %s from %s\n", text_of(object, "backend"), text_of(object, "version"),
+           text_of(object, "path"));
 }
 
 static void print_skipped(struct json_object *object)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Tensors of an ordinary size for an operator, from the shapes that its contract states: "[...,K]" and "[N,K]" give 64x256 and
- * 256x256. */
+ * Tensors of an ordinary size for an operator, from the shapes that its contract states: "[...,K]" and "[N,K]" give
+ * 64x256 and 256x256. */
 #include "cli.h"
 
 #include <string.h>
 
-#define AXIS 256
+#define AXIS    256
 #define LEADING 64
 
 /* "[...,K]" into sizes: any name is AXIS long, a number is itself, "..." is one axis. 0, or -1 for another notation. */

@@ -45,8 +45,10 @@ static void print_text(const struct request *request, struct json_object *kernel
     {
         if (!strcmp(key, "kernel") || !strcmp(key, "statistics"))
             continue;
-        printf("  %s %s", key, json_object_is_type(value, json_type_string) ? json_object_get_string(value)
-                                   : json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN));
+        printf("  %s %s", key,
+               json_object_is_type(value, json_type_string)
+                   ? json_object_get_string(value)
+                   : json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN));
     }
     putchar('\n');
     struct json_object *statistics = json_object_object_get(kernel, "statistics");
@@ -182,6 +184,7 @@ int cli_kernels(int argc, char **argv)
         return cli_fail(CLI_USAGE, "kernels: '%s' is too much (tenon kernels --help)", argv[optind]);
     int code = device ? one(device, &request) : every(&request);
     if (!code && !request.lines)
-        return request.glob ? cli_fail(CLI_USAGE, "no kernel matches '%s'", request.glob) : cli_fail(CLI_NODEVICE, "no kernel was reported");
+        return request.glob ? cli_fail(CLI_USAGE, "no kernel matches '%s'", request.glob)
+                            : cli_fail(CLI_NODEVICE, "no kernel was reported");
     return code;
 }

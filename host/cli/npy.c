@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * NumPy's .npy format, versions 1 to 3: a magic, a header that is a Python dictionary literal, the elements. Files come from
- * anywhere, so nothing in the header is believed before it was compared with the size of the file. */
+ * NumPy's .npy format, versions 1 to 3: a magic, a header that is a Python dictionary literal, the elements. Files come
+ * from anywhere, so nothing in the header is believed before it was compared with the size of the file. */
 #include "cli.h"
 
 #include <ctype.h>
@@ -13,13 +13,13 @@
 #include <unistd.h>
 
 #define HEADER_MAX 65536u
-#define PAGE 4096u
+#define PAGE       4096u
 
 static const struct {
     const char *descr;
     uint32_t dtype;
-} types[] = {{"<f4", TENON_F32}, {"<f2", TENON_F16},  {"<u2", TENON_BF16}, {"<i4", TENON_I32}, {"|i1", TENON_I8},
-             {"<i1", TENON_I8},  {"|u1", TENON_U8},   {"<u1", TENON_U8},   {"|b1", TENON_U8},  {"<u4", TENON_U32}};
+} types[] = {{"<f4", TENON_F32}, {"<f2", TENON_F16}, {"<u2", TENON_BF16}, {"<i4", TENON_I32}, {"|i1", TENON_I8},
+             {"<i1", TENON_I8},  {"|u1", TENON_U8},  {"<u1", TENON_U8},   {"|b1", TENON_U8},  {"<u4", TENON_U32}};
 
 void *npy_alloc(uint64_t bytes)
 {
@@ -157,7 +157,8 @@ static int header(struct cursor *c, struct tenon_tensor *t, struct tenon_why *wh
     }
     blanks(c);
     if (seen != 7 || c->at != c->end)
-        return tenon_why_set(why, -1, seen != 7 ? "the header lacks descr, fortran_order or shape" : "the header is damaged");
+        return tenon_why_set(why, -1,
+                             seen != 7 ? "the header lacks descr, fortran_order or shape" : "the header is damaged");
     return 0;
 }
 
@@ -189,7 +190,8 @@ static int read_header(FILE *file, uint64_t file_size, struct tenon_tensor *t, u
         at = 12;
     }
     if (size > HEADER_MAX || at + size > file_size)
-        return tenon_why_set(why, -1, "the header claims %u bytes of a file of %llu", size, (unsigned long long)file_size);
+        return tenon_why_set(why, -1, "the header claims %u bytes of a file of %llu", size,
+                             (unsigned long long)file_size);
     char *text = malloc(size + 1);
     if (!text)
         return tenon_why_set(why, -1, "out of memory");
@@ -262,14 +264,16 @@ static int write_all(FILE *file, const struct npy *npy)
     const struct tenon_tensor *t = &npy->tensor;
     for (uint32_t k = 0; k < t->rank; k++)
         n += (size_t)snprintf(dims + n, sizeof dims - n, "%lld%s", (long long)t->dim[k],
-                              t->rank == 1 ? "," : k + 1 < t->rank ? ", " : "");
+                              t->rank == 1      ? ","
+                              : k + 1 < t->rank ? ", "
+                                                : "");
     int length = snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }",
                           descr_of(t->dtype), dims);
     while ((10 + length + 1) % 64) /* the elements start at a multiple of 64, as NumPy writes it */
         text[length++] = ' ';
     text[length++] = '\n';
-    const unsigned char head[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(length & 255),
-                                    (unsigned char)(length >> 8)};
+    const unsigned char head[10] = {
+        0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(length & 255), (unsigned char)(length >> 8)};
     return fwrite(head, 1, 10, file) != 10 || fwrite(text, 1, (size_t)length, file) != (size_t)length ||
            fwrite(npy->data, 1, (size_t)npy->bytes, file) != (size_t)npy->bytes;
 }

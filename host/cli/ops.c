@@ -7,16 +7,15 @@
 #include <json-c/json.h>
 #include <string.h>
 
-static const char help[] =
-    "usage: tenon ops [OPERATOR] [--json]\n\n"
-    "Lists the operators, or the tensors and attributes of one.\n\n"
-    "      --json  one JSON object a line, an operator each\n"
-    "  -h, --help\n";
+static const char help[] = "usage: tenon ops [OPERATOR] [--json]\n\n"
+                           "Lists the operators, or the tensors and attributes of one.\n\n"
+                           "      --json  one JSON object a line, an operator each\n"
+                           "  -h, --help\n";
 
 static const char *const roles[] = {
     [TENON_IN] = "in", [TENON_IN_OPT] = "in?", [TENON_OUT] = "out", [TENON_OUT_OPT] = "out?"};
-static const char *const types[] = {[TENON_ATTR_F32] = "f32",   [TENON_ATTR_U32] = "u32",   [TENON_ATTR_I32] = "i32",
-                                    [TENON_ATTR_U64] = "u64",   [TENON_ATTR_ENUM] = "enum", [TENON_ATTR_FLAGS] = "flags"};
+static const char *const types[] = {[TENON_ATTR_F32] = "f32", [TENON_ATTR_U32] = "u32",   [TENON_ATTR_I32] = "i32",
+                                    [TENON_ATTR_U64] = "u64", [TENON_ATTR_ENUM] = "enum", [TENON_ATTR_FLAGS] = "flags"};
 
 static const uint32_t all_dtypes[] = {TENON_F32, TENON_F16, TENON_BF16, TENON_I8, TENON_U8, TENON_I32, TENON_U32};
 
@@ -100,7 +99,8 @@ static struct json_object *attr_json(const struct tenon_attr_spec *a)
 
 static void print_json(const struct tenon_op_contract *op)
 {
-    struct json_object *o = json_object_new_object(), *tensors = json_object_new_array(), *attrs = json_object_new_array();
+    struct json_object *o = json_object_new_object(), *tensors = json_object_new_array(),
+                       *attrs = json_object_new_array();
     for (uint32_t i = 0; i < op->n_tensors; i++)
         json_object_array_add(tensors, tensor_json(&op->tensors[i]));
     for (uint32_t i = 0; i < op->n_attrs; i++)

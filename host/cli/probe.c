@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Loading a plugin in a child process with a time limit. The child says what it found through a pipe; what it does not live to say
- * is said here. */
+ * Loading a plugin in a child process with a time limit. The child says what it found through a pipe; what it does not
+ * live to say is said here. */
 #include "cli.h"
 
 #include <errno.h>
@@ -115,8 +115,8 @@ static int reap(pid_t pid, int64_t deadline, int *status)
 static void verdict(const char *path, const char *backend, const char *reason, const char *detail,
                     void (*line)(void *, struct json_object *), void *user)
 {
-    const struct tenon_report_entry entry = {.index = UINT32_MAX, .backend = backend, .path = path, .version = "",
-                                             .reason = reason, .detail = detail};
+    const struct tenon_report_entry entry = {
+        .index = UINT32_MAX, .backend = backend, .path = path, .version = "", .reason = reason, .detail = detail};
     line(user, cli_entry_json(&entry));
 }
 
@@ -129,7 +129,8 @@ static void judge(const char *path, const char *backend, char *said, int timed_o
         snprintf(detail, sizeof detail, "no answer within %u seconds", seconds);
         verdict(path, backend, "TIMEOUT", detail, line, user);
     } else if (WIFSIGNALED(wait_status)) {
-        snprintf(detail, sizeof detail, "killed by signal %d (%s)", WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
+        snprintf(detail, sizeof detail, "killed by signal %d (%s)", WTERMSIG(wait_status),
+                 strsignal(WTERMSIG(wait_status)));
         verdict(path, backend, "CRASHED", detail, line, user);
     } else if (length < 4 || strcmp(said + length - 4, "end\n")) {
         snprintf(detail, sizeof detail, "ended its process with status %d", WEXITSTATUS(wait_status));
@@ -144,7 +145,8 @@ static void judge(const char *path, const char *backend, char *said, int timed_o
     }
 }
 
-int cli_probe(const char *path, const char *backend, unsigned seconds, void (*line)(void *user, struct json_object *object), void *user)
+int cli_probe(const char *path, const char *backend, unsigned seconds,
+              void (*line)(void *user, struct json_object *object), void *user)
 {
     int ends[2];
     fflush(NULL);

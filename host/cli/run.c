@@ -18,7 +18,8 @@ static const char help[] =
     "  -d, --device SPEC      where, as TENON_DEVICE\n"
     "  -a, --attr NAME=VALUE  an attribute; enumerations by their lower-case names\n"
     "  -i, --in NAME=FILE     an input\n"
-    "  -o, --out NAME=FILE    an output to compute and write; the others that the operator always has are computed and\n"
+    "  -o, --out NAME=FILE    an output to compute and write; the others that the operator always has are computed "
+    "and\n"
     "                         summarised only\n"
     "      --dtype NAME=TYPE  the type of an output (f32 f16 bf16 i32 i8 u8 u32), or bf16 for an input of type u2\n"
     "      --json             the summary as one JSON object\n"
@@ -43,7 +44,8 @@ static int index_of(const struct tenon_op_contract *op, const char *name, int ou
 }
 
 /* "NAME=VALUE": the tensor's index, and where the value begins. */
-static int split(const struct tenon_op_contract *op, const char *text, int output, const char **value, struct tenon_why *why)
+static int split(const struct tenon_op_contract *op, const char *text, int output, const char **value,
+                 struct tenon_why *why)
 {
     char name[64];
     const char *equals = strchr(text, '=');
@@ -98,10 +100,11 @@ static int load_inputs(struct run *run, struct tenon_why *why)
             return tenon_why_set(why, -1, "%s: %s", run->file[i], inner.text);
         uint32_t dtype = run->array[i].tensor.dtype;
         if (dtype == TENON_BF16 && run->dtype[i] != TENON_BF16)
-            return tenon_why_set(why, -1, "%s: elements of type u2; if they are bf16, say --dtype %s=bf16", run->file[i], name);
+            return tenon_why_set(why, -1, "%s: elements of type u2; if they are bf16, say --dtype %s=bf16",
+                                 run->file[i], name);
         if (run->dtype[i] && run->dtype[i] != dtype)
-            return tenon_why_set(why, -1, "%s holds %s, but --dtype says %s=%s", run->file[i], tenon_dtype_name(dtype), name,
-                                 tenon_dtype_name(run->dtype[i]));
+            return tenon_why_set(why, -1, "%s holds %s, but --dtype says %s=%s", run->file[i], tenon_dtype_name(dtype),
+                                 name, tenon_dtype_name(run->dtype[i]));
         run->tensor[i] = run->array[i].tensor;
     }
     return 0;
@@ -166,8 +169,8 @@ static int compute(struct run *run, struct tenon_context *context)
     for (uint32_t i = 0; i < run->op->n_tensors; i++)
         if (run->tensor[i].dtype)
             values[i] = (struct tenon_value){.tensor = run->tensor[i], .host = run->array[i].data};
-    int32_t status = tenon_impl(context, run->op->op, run->params, run->tensor, run->op->n_tensors, run->impl,
-                                sizeof run->impl);
+    int32_t status =
+        tenon_impl(context, run->op->op, run->params, run->tensor, run->op->n_tensors, run->impl, sizeof run->impl);
     double begin = now_ms();
     if (!status)
         status = tenon_run(context, run->op->op, run->params, values, run->op->n_tensors);
@@ -222,14 +225,11 @@ static int execute(struct run *run, const char *device, int json)
 /* Options that need the operator, which may come after them: kept until it is known. */
 static int apply(struct run *run, int argc, char **argv, const char **device, int *json)
 {
-    static const struct option longs[] = {{"device", required_argument, NULL, 'd'},
-                                          {"attr", required_argument, NULL, 'a'},
-                                          {"in", required_argument, NULL, 'i'},
-                                          {"out", required_argument, NULL, 'o'},
-                                          {"dtype", required_argument, NULL, 't'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    static const struct option longs[] = {
+        {"device", required_argument, NULL, 'd'}, {"attr", required_argument, NULL, 'a'},
+        {"in", required_argument, NULL, 'i'},     {"out", required_argument, NULL, 'o'},
+        {"dtype", required_argument, NULL, 't'},  {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     struct tenon_why why = {""};
     int c, bad = 0;
     optind = 1;

@@ -54,7 +54,8 @@ struct statistics {
 
 static struct statistics look_at(const struct npy *array)
 {
-    struct statistics s = {.min = INFINITY, .max = -INFINITY, .n = array->bytes / TENON_DTYPE_SIZE(array->tensor.dtype)};
+    struct statistics s = {
+        .min = INFINITY, .max = -INFINITY, .n = array->bytes / TENON_DTYPE_SIZE(array->tensor.dtype)};
     double sum = 0;
     for (uint64_t i = 0; i < s.n; i++) {
         double v = element(array, i);

@@ -75,7 +75,8 @@ int cli_getopt(int argc, char **argv, const char *shorts, const struct option *l
         cli_fail(CLI_USAGE, "%s: no option '-%c' (tenon %s --help)", argv[0], optopt, argv[0]);
     else
         cli_fail(CLI_USAGE, "%s: option '--%s' %s%s (tenon %s --help)", argv[0], name,
-                 optopt ? "takes no value" : "is not known or not unique", optopt ? "" : cli_near(name, names, n), argv[0]);
+                 optopt ? "takes no value" : "is not known or not unique", optopt ? "" : cli_near(name, names, n),
+                 argv[0]);
     return '?';
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Every allocation of every public call fails in its turn, once alone and once with all that follow. Then the call says NOMEM,
- * nothing leaks, nothing is written, and the same call works afterwards. */
+ * Every allocation of every public call fails in its turn, once alone and once with all that follow. Then the call says
+ * NOMEM, nothing leaks, nothing is written, and the same call works afterwards. */
 #include "../../../host/host.h"
 
 #include <stdlib.h>
@@ -106,7 +106,8 @@ static int32_t record(void)
     if (!status)
         status = b->queue_create(tenon_context_device(context), 0, &queue);
     const struct tenon_bind bind = {buffer, 0};
-    const struct tenon_cmd fill = {.struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = &bind, .size = 64};
+    const struct tenon_cmd fill = {
+        .struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = &bind, .size = 64};
     const struct tenon_cmd *const cmds[] = {&fill, &fill};
     uint64_t seq;
     if (!status)

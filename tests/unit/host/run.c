@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Runs through every way of memory: aliased, mapped, staged in one submission, staged in pieces, resident on the device. The toy
- * backend reports as an error line whatever the host does too early. */
+ * Runs through every way of memory: aliased, mapped, staged in one submission, staged in pieces, resident on the
+ * device. The toy backend reports as an error line whatever the host does too early. */
 #include "../../../host/host.h"
 
 #include <math.h>
@@ -100,19 +100,22 @@ static void test_memory(struct tenon_context *c, const char *spec)
     is_int(run(c, device(a, 64, 1, N), device(b, 128, 1, N)), TENON_OK, "%s: run from memory to memory", spec);
     is_int(run(c, device(b, 128, 1, N), host(y, 1, N)), TENON_OK, "%s: and from there to the host", spec);
     float once[N];
-    ok(!tenon_memory_read(b, 128, once, sizeof once) && right(once, x, N) && right(y, once, N), "%s: both are right", spec);
-    ok(!tenon_memory_copy(a, 512, b, 128, sizeof x) && !tenon_memory_read(a, 512, y, sizeof y) && !memcmp(y, once, sizeof y),
+    ok(!tenon_memory_read(b, 128, once, sizeof once) && right(once, x, N) && right(y, once, N), "%s: both are right",
+       spec);
+    ok(!tenon_memory_copy(a, 512, b, 128, sizeof x) && !tenon_memory_read(a, 512, y, sizeof y) &&
+           !memcmp(y, once, sizeof y),
        "%s: copy", spec);
     ok(!tenon_memory_copy(a, 4, b, 129, 33) && !tenon_memory_read(a, 5, y, 32) &&
            !memcmp(y, (const char *)once + 2, 32),
        "%s: copy with odd offsets", spec);
     uint32_t words[8] = {0};
-    ok(!tenon_memory_fill(b, 256, 0xabcd1234u, 32) && !tenon_memory_read(b, 256, words, 32) && words[0] == 0xabcd1234u &&
-           words[7] == 0xabcd1234u,
+    ok(!tenon_memory_fill(b, 256, 0xabcd1234u, 32) && !tenon_memory_read(b, 256, words, 32) &&
+           words[0] == 0xabcd1234u && words[7] == 0xabcd1234u,
        "%s: fill", spec);
     ok(!tenon_memory_fill(b, 12, 7, 8) && !tenon_memory_read(b, 12, words, 8) && words[0] == 7 && words[1] == 7,
        "%s: fill at an odd place", spec);
-    is_int(run(c, device(a, 4, 1, N), device(b, 0, 1, N)), TENON_E_INVALID, "%s: an offset that bind_align forbids", spec);
+    is_int(run(c, device(a, 4, 1, N), device(b, 0, 1, N)), TENON_E_INVALID, "%s: an offset that bind_align forbids",
+           spec);
     is_int(run(c, device(a, 960, 1, N), device(b, 0, 1, N)), TENON_E_INVALID, "%s: past the end of the memory", spec);
     is_int(run(c, device(a, 0, 1, N), device(a, 64, 1, N)), TENON_E_ALIAS, "%s: overlap inside a memory", spec);
     is_int(tenon_memory_read(a, 1000, y, 32), TENON_E_INVALID, "%s: read past the end", spec);
@@ -148,8 +151,8 @@ static void test_wrong(struct tenon_context *c, struct tenon_context *other, con
     is_int(tenon_run(c, 1, &p, v, TENON_SOFTMAX_N_TENSORS), TENON_E_INVALID, "%s: params too small", spec);
     p.struct_size = 100000;
     is_int(tenon_run(c, 1, &p, v, TENON_SOFTMAX_N_TENSORS), TENON_E_INVALID, "%s: params too large", spec);
-    p = (struct tenon_softmax_params){.struct_size = sizeof p, .kind = TENON_SOFTMAX_LOG_EXP, .scale = 1, .inv_temp = 1,
-                                      .win = 60};
+    p = (struct tenon_softmax_params){
+        .struct_size = sizeof p, .kind = TENON_SOFTMAX_LOG_EXP, .scale = 1, .inv_temp = 1, .win = 60};
     is_int(tenon_run(c, 1, &p, v, TENON_SOFTMAX_N_TENSORS), TENON_E_UNSUPPORTED, "%s: what the device cannot", spec);
     has_str(tenon_error(), spec, "%s: says which device", spec);
     tenon_memory_destroy(theirs);
@@ -214,9 +217,12 @@ static void test_record(struct tenon_context *c, const char *spec)
     struct tenon_queue *queue = NULL;
     t[TENON_SOFTMAX_X] = t[TENON_SOFTMAX_Y] = tenon_tensor_make(TENON_F32, 1, (int64_t[]){8});
     const struct tenon_op_desc desc = {
-        .struct_size = sizeof desc, .op = 1, .n_tensors = TENON_SOFTMAX_N_TENSORS, .tensors = t,
-        .params = &(struct tenon_softmax_params){.struct_size = sizeof(struct tenon_softmax_params), .scale = 1, .inv_temp = 1,
-                                                 .win = 60}};
+        .struct_size = sizeof desc,
+        .op = 1,
+        .n_tensors = TENON_SOFTMAX_N_TENSORS,
+        .tensors = t,
+        .params = &(struct tenon_softmax_params){
+            .struct_size = sizeof(struct tenon_softmax_params), .scale = 1, .inv_temp = 1, .win = 60}};
     int good = 1;
     for (int i = 0; i < 3; i++)
         good &= !b->buffer_create(d, &size, &buffer[i]);
@@ -226,17 +232,26 @@ static void test_record(struct tenon_context *c, const char *spec)
     struct tenon_bind args[TENON_SOFTMAX_N_TENSORS] = {{0}}, fill[1] = {{buffer[0], 0}};
     args[TENON_SOFTMAX_X] = (struct tenon_bind){buffer[0], 0};
     args[TENON_SOFTMAX_Y] = (struct tenon_bind){buffer[1], 64};
-    const struct tenon_cmd run_cmd = {.struct_size = sizeof run_cmd, .kind = TENON_CMD_RUN, .plan = plan,
-                                      .n_args = TENON_SOFTMAX_N_TENSORS, .args = args, .workspace = {buffer[2], 0}};
-    const struct tenon_cmd fill_cmd = {.struct_size = sizeof fill_cmd, .kind = TENON_CMD_FILL, .n_args = 1, .args = fill,
-                                       .size = 32, .value = 0x40000000};
+    const struct tenon_cmd run_cmd = {.struct_size = sizeof run_cmd,
+                                      .kind = TENON_CMD_RUN,
+                                      .plan = plan,
+                                      .n_args = TENON_SOFTMAX_N_TENSORS,
+                                      .args = args,
+                                      .workspace = {buffer[2], 0}};
+    const struct tenon_cmd fill_cmd = {.struct_size = sizeof fill_cmd,
+                                       .kind = TENON_CMD_FILL,
+                                       .n_args = 1,
+                                       .args = fill,
+                                       .size = 32,
+                                       .value = 0x40000000};
     const struct tenon_cmd *const both[] = {&fill_cmd, &run_cmd};
     is_int(b->plan_record(d, both, 2, &recording), TENON_OK, "%s: record", spec);
     const struct tenon_cmd play = {.struct_size = sizeof play, .kind = TENON_CMD_RUN, .plan = recording};
     const struct tenon_cmd *const once[] = {&play}, *const mixed[] = {&fill_cmd, &play};
     is_int(b->plan_record(d, mixed, 2, &nested), TENON_OK, "%s: a recording of a recording", spec);
     struct tenon_plan_info info = {.struct_size = sizeof info};
-    ok(!b->plan_info(recording, &info) && !strcmp(info.impl, "replayed list") && info.workspace == 0, "%s: its info", spec);
+    ok(!b->plan_info(recording, &info) && !strcmp(info.impl, "replayed list") && info.workspace == 0, "%s: its info",
+       spec);
     memset(args, 0, sizeof args); /* the recording has copies */
     uint64_t seq = 0;
     ok(!b->enqueue(queue, once, 1, &seq) && seq == 1 && !b->queue_wait(queue, seq, UINT64_MAX), "%s: played", spec);

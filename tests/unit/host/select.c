@@ -29,10 +29,14 @@ static void test_choice(void)
     static const struct {
         const char *selector, *spec;
     } cases[] = {
-        {NULL, "toy:2"},           {"auto", "toy:2"},      {"toy", "toy:2"},          {"toy2", "toy2:2"},
-        {"toy:0", "toy:0"},        {"toy:igpu", "toy:0"},  {"*:accel", "toy:3"},      {"toy:cpu", "toy:4"},
-        {"!toy", "toy2:2"},        {"toy:1,toy2:4", "toy2:4"}, {"*:cpu,!toy", "toy2:4"}, {"toy:pci=03:00.0", "toy:2"},
-        {"toy:uuid=09", "toy:5"},  {"TOY2:Name=toy accel", "toy2:3"}, {"!*:gpu", "toy:0"}, {"toy:1,auto", "toy:2"},
+        {NULL, "toy:2"},           {"auto", "toy:2"},
+        {"toy", "toy:2"},          {"toy2", "toy2:2"},
+        {"toy:0", "toy:0"},        {"toy:igpu", "toy:0"},
+        {"*:accel", "toy:3"},      {"toy:cpu", "toy:4"},
+        {"!toy", "toy2:2"},        {"toy:1,toy2:4", "toy2:4"},
+        {"*:cpu,!toy", "toy2:4"},  {"toy:pci=03:00.0", "toy:2"},
+        {"toy:uuid=09", "toy:5"},  {"TOY2:Name=toy accel", "toy2:3"},
+        {"!*:gpu", "toy:0"},       {"toy:1,auto", "toy:2"},
         {"nosuch,toy:4", "toy:4"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -82,9 +86,10 @@ static void test_report(void)
     is_int(tenon_report_create(NULL, &report), TENON_OK, "a report of everything");
     static const struct {
         const char *file, *reason;
-    } refused[] = {{"/libtenon-text.so", "DLOPEN"},    {"/libtenon-empty.so", "DLOPEN"}, {"/libtenon-cut.so", "DLOPEN"},
-                   {"/libtenon-open.so", "PERMISSION"}, {"/libtenon-folder.so", "NOT_REGULAR"},
-                   {"/libtenon-loop.so", "NOT_FOUND"},  {"/libtenon-BAD.so", "BAD_ID"},  {"/libtenon-zwin.so", "DUPLICATE"},
+    } refused[] = {{"/libtenon-text.so", "DLOPEN"},         {"/libtenon-empty.so", "DLOPEN"},
+                   {"/libtenon-cut.so", "DLOPEN"},          {"/libtenon-open.so", "PERMISSION"},
+                   {"/libtenon-folder.so", "NOT_REGULAR"},  {"/libtenon-loop.so", "NOT_FOUND"},
+                   {"/libtenon-BAD.so", "BAD_ID"},          {"/libtenon-zwin.so", "DUPLICATE"},
                    {"/second/libtenon-toy.so", "DUPLICATE"}};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         e = entry_of(report, refused[i].file, UINT32_MAX);

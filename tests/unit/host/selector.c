@@ -10,9 +10,29 @@
 #include "../../tap.h"
 
 static const char *const good[] = {
-    "", "auto", "AUTO", " vulkan : 0 ", "vulkan:gpu,opencl:gpu,cpu", "*:gpu,!opencl", "opencl:pci=0000:03:00.0", "!vulkan", "none",
-    " N o n e ", "cpu:*", "*", "*:*", "!*:cpu", "vulkan:uuid=AB-cd-01", "x:name=GeForce RTX*", "a-b_9:63", "auto,cpu", "cpu,!cpu:1",
-    "opencl:pci=03:00.0", "x:name=a:b=c", "!a,!b,!c:2", "\tcpu",
+    "",
+    "auto",
+    "AUTO",
+    " vulkan : 0 ",
+    "vulkan:gpu,opencl:gpu,cpu",
+    "*:gpu,!opencl",
+    "opencl:pci=0000:03:00.0",
+    "!vulkan",
+    "none",
+    " N o n e ",
+    "cpu:*",
+    "*",
+    "*:*",
+    "!*:cpu",
+    "vulkan:uuid=AB-cd-01",
+    "x:name=GeForce RTX*",
+    "a-b_9:63",
+    "auto,cpu",
+    "cpu,!cpu:1",
+    "opencl:pci=03:00.0",
+    "x:name=a:b=c",
+    "!a,!b,!c:2",
+    "\tcpu",
 };
 
 static const struct {
@@ -112,13 +132,14 @@ static int matches(const char *text, const char *backend, uint32_t index, const 
 
 static void test_meaning(void)
 {
-    const struct tenon_device_info gpu = {.type = TENON_TYPE_GPU, .name = "GeForce RTX 9", .location = "0000:03:00.0",
-                                          .uuid = {0xab, 0xcd, 0x01}};
+    const struct tenon_device_info gpu = {
+        .type = TENON_TYPE_GPU, .name = "GeForce RTX 9", .location = "0000:03:00.0", .uuid = {0xab, 0xcd, 0x01}};
     const struct tenon_device_info cpu = {.type = TENON_TYPE_CPU, .name = "A CPU"};
     ok(matches("auto", "x", 5, &gpu), "auto means everything");
     ok(matches("x:5", "x", 5, &gpu) && !matches("x:4", "x", 5, &gpu) && !matches("y:5", "x", 5, &gpu), "index");
     ok(matches("x:gpu", "x", 0, &gpu) && !matches("x:igpu", "x", 0, &gpu) && matches("*:cpu", "x", 0, &cpu), "type");
-    ok(matches("x:uuid=AB-CD", "x", 0, &gpu) && matches("x:uuid=a", "x", 0, &gpu) && !matches("x:uuid=ac", "x", 0, &gpu),
+    ok(matches("x:uuid=AB-CD", "x", 0, &gpu) && matches("x:uuid=a", "x", 0, &gpu) &&
+           !matches("x:uuid=ac", "x", 0, &gpu),
        "uuid prefix");
     ok(matches("x:pci=0000:03:00.0", "x", 0, &gpu) && matches("x:pci=03:00.0", "x", 0, &gpu) &&
            !matches("x:pci=3:00.0", "x", 0, &gpu) && !matches("x:pci=00:03", "x", 0, &cpu),
@@ -134,9 +155,11 @@ static void test_meaning(void)
 static void test_needs(void)
 {
     struct tenon__selector s;
-    ok(!tenon__selector_parse("vulkan:0,cpu", &s) && tenon__selector_needs(&s, "cpu") && !tenon__selector_needs(&s, "opencl"),
+    ok(!tenon__selector_parse("vulkan:0,cpu", &s) && tenon__selector_needs(&s, "cpu") &&
+           !tenon__selector_needs(&s, "opencl"),
        "only backends that a term names are needed");
-    ok(!tenon__selector_parse("!opencl", &s) && !tenon__selector_needs(&s, "opencl") && tenon__selector_needs(&s, "cpu"),
+    ok(!tenon__selector_parse("!opencl", &s) && !tenon__selector_needs(&s, "opencl") &&
+           tenon__selector_needs(&s, "cpu"),
        "a backend removed whole is not needed");
     ok(!tenon__selector_parse("!opencl:0", &s) && tenon__selector_needs(&s, "opencl"), "one with a device left is");
     ok(!tenon__selector_parse("none", &s) && !tenon__selector_needs(&s, "cpu"), "none needs nothing");

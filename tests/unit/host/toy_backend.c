@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A backend for the host's tests. Its devices differ in what they can, so that every way through the host is taken, and it is
- * strict: on the devices that are not synchronous a command is done when it is waited for and not earlier, and touching
- * what a command still needs is reported as an error (the tests count error lines). It has no plan_record. */
+ * A backend for the host's tests. Its devices differ in what they can, so that every way through the host is taken, and
+ * it is strict: on the devices that are not synchronous a command is done when it is waited for and not earlier, and
+ * touching what a command still needs is reported as an error (the tests count error lines). It has no plan_record. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,7 +29,7 @@ static const struct tenon_device_info devices[] = {
     {BASE(GPU, 0, "0000:01:00.0", 0x11)}, /* does not open */
 };
 #define N_DEVICES (sizeof devices / sizeof devices[0])
-#define BROKEN 5
+#define BROKEN    5
 
 struct tenon_device {
     uint64_t caps;
@@ -104,7 +104,8 @@ static void device_close(struct tenon_device *device)
     host->free(host, device);
 }
 
-static int32_t buffer_create(struct tenon_device *device, const struct tenon_buffer_desc *desc, struct tenon_buffer **buffer)
+static int32_t buffer_create(struct tenon_device *device, const struct tenon_buffer_desc *desc,
+                             struct tenon_buffer **buffer)
 {
     int import = !!(desc->flags & TENON_BUF_IMPORT);
     if (import && !(device->caps & TENON_CAP_IMPORT))
@@ -312,8 +313,12 @@ static int32_t enqueue(struct tenon_queue *queue, const struct tenon_cmd *const 
             free_jobs(list);
             return fail(status ? status : TENON_E_NOMEM, status ? why.text : "job");
         }
-        *job = (struct job){.seq = queue->given + 1, .size = cmds[i]->size, .value = cmds[i]->value, .kind = cmds[i]->kind,
-                            .workspace = cmds[i]->workspace, .plan = cmds[i]->plan};
+        *job = (struct job){.seq = queue->given + 1,
+                            .size = cmds[i]->size,
+                            .value = cmds[i]->value,
+                            .kind = cmds[i]->kind,
+                            .workspace = cmds[i]->workspace,
+                            .plan = cmds[i]->plan};
         memcpy(job->arg, cmds[i]->args, cmds[i]->n_args * sizeof *job->arg);
         *last = job;
         last = &job->next;
