@@ -196,7 +196,7 @@ static void destroy(uint32_t slot, struct tenon_plan *plan)
 #define EIGHT(X, a) X(a##0) X(a##1) X(a##2) X(a##3) X(a##4) X(a##5) X(a##6) X(a##7)
 /* Octal: 000 to 077. */
 #define HALF(X, a, b, c, d) EIGHT(X, a) EIGHT(X, b) EIGHT(X, c) EIGHT(X, d)
-#define ALL(X) HALF(X, 00, 01, 02, 03) HALF(X, 04, 05, 06, 07)
+#define ALL(X)              HALF(X, 00, 01, 02, 03) HALF(X, 04, 05, 06, 07)
 #define FUNCTIONS(k)                                                                                                   \
     static int32_t record_##k(struct tenon_device *device, const struct tenon_cmd *const *cmds, uint32_t n,            \
                               struct tenon_plan **plan)                                                                \
