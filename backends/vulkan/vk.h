@@ -66,8 +66,12 @@ struct vk_pipeline { /* a node of the device's hash map */
     const struct gpu_kernel *kernel;
     uint32_t hash, n_specs, spec[GPU_SPEC_MAX];
     VkPipeline pipeline;
+    uint32_t users;   /* launches of plans */
+    uint64_t retired; /* when the last user went, for the order in which they are dropped */
 };
 #define VK_PIPELINE_BUCKETS 64
+/* Pipelines that no plan uses are kept for the next plan like the last, but not all: a driver's code takes megabytes. */
+#define VK_PIPELINES_UNUSED 32
 
 struct tenon_device {
     const struct vk_adapter *adapter;
@@ -86,6 +90,8 @@ struct tenon_device {
     pthread_mutex_t pipeline_lock;
     struct vk_pipeline *bucket[VK_PIPELINE_BUCKETS];
     uint32_t new_pipelines; /* since the cache was read */
+    uint32_t unused_pipelines;
+    uint64_t retirements;
 
     pthread_mutex_t transfer_lock; /* staging inside map and unmap */
     struct tenon_queue *transfer;  /* made when first needed */
@@ -123,8 +129,10 @@ int32_t tenon__vk_buffer_unmap(struct tenon_buffer *buffer);
 
 int32_t tenon__vk_pipelines_init(struct tenon_device *device);
 void tenon__vk_pipelines_finish(struct tenon_device *device);
-/* From the map, or compiled. [device] Lives as long as the device. */
-int32_t tenon__vk_pipeline_get(struct tenon_device *device, const struct gpu_launch *launch, VkPipeline *pipeline);
+/* From the map, or compiled. [device] Lives until as many puts. */
+int32_t tenon__vk_pipeline_get(struct tenon_device *device, const struct gpu_launch *launch,
+                               struct vk_pipeline **pipeline);
+void tenon__vk_pipeline_put(struct tenon_device *device, struct vk_pipeline *pipeline);
 /* Not in the map: the caller destroys it. */
 int32_t tenon__vk_pipeline_compile(struct tenon_device *device, const struct gpu_kernel *kernel, uint32_t n_specs,
                                    const uint32_t *spec, VkPipelineCreateFlags flags, VkPipeline *pipeline);
@@ -132,7 +140,7 @@ int32_t tenon__vk_pipeline_compile(struct tenon_device *device, const struct gpu
 /* ---- vk_plan.c ---- */
 
 struct vk_launch {
-    VkPipeline pipeline;
+    struct vk_pipeline *pipeline;
     uint32_t groups[3];
     uint32_t push_size;
     unsigned char push[GPU_ARGS_MAX]; /* with zeros where addresses go */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Pipelines: one a (kernel, specialisation constants), kept for the device's life; what the driver compiled is kept on disk. */
+ * Pipelines: one a (kernel, specialisation constants), shared by plans; what the driver compiled is kept on disk. */
 #include "vk.h"
 
 #include <string.h>
@@ -123,40 +123,79 @@ static uint32_t hash_launch(const struct gpu_launch *launch)
     return hash ^ (uint32_t)((uintptr_t)launch->kernel >> 4);
 }
 
-int32_t tenon__vk_pipeline_get(struct tenon_device *device, const struct gpu_launch *launch, VkPipeline *pipeline)
+static struct vk_pipeline *find(struct vk_pipeline *node, uint32_t hash, const struct gpu_launch *launch)
 {
-    uint32_t hash = hash_launch(launch);
-    struct vk_pipeline **bucket = &device->bucket[hash % VK_PIPELINE_BUCKETS];
-    int32_t status = TENON_OK;
-    pthread_mutex_lock(&device->pipeline_lock);
-    struct vk_pipeline *node = *bucket;
     while (node && !(node->hash == hash && node->kernel == launch->kernel && node->n_specs == launch->n_specs &&
                      memcmp(node->spec, launch->spec, node->n_specs * sizeof node->spec[0]) == 0))
         node = node->next;
-    if (node)
-        goto unlock;
-    node = tenon__vk_alloc(sizeof *node);
-    if (!node) {
-        status = TENON_E_NOMEM;
-        goto unlock;
-    }
+    return node;
+}
+
+static int32_t make(struct tenon_device *device, uint32_t hash, const struct gpu_launch *launch,
+                    struct vk_pipeline **out)
+{
+    struct vk_pipeline *node = tenon__vk_alloc(sizeof *node);
+    if (!node)
+        return TENON_E_NOMEM;
     node->kernel = launch->kernel;
     node->hash = hash;
     node->n_specs = launch->n_specs;
     memcpy(node->spec, launch->spec, node->n_specs * sizeof node->spec[0]);
-    status = tenon__vk_pipeline_compile(device, node->kernel, node->n_specs, node->spec, 0, &node->pipeline);
+    int32_t status = tenon__vk_pipeline_compile(device, node->kernel, node->n_specs, node->spec, 0, &node->pipeline);
     if (status) {
         tenon__vk_free(node);
-        goto unlock;
+        return status;
     }
+    struct vk_pipeline **bucket = &device->bucket[hash % VK_PIPELINE_BUCKETS];
     node->next = *bucket;
     *bucket = node;
     device->new_pipelines++;
-unlock:
-    if (!status)
-        *pipeline = node->pipeline;
+    *out = node;
+    return TENON_OK;
+}
+
+int32_t tenon__vk_pipeline_get(struct tenon_device *device, const struct gpu_launch *launch,
+                               struct vk_pipeline **pipeline)
+{
+    uint32_t hash = hash_launch(launch);
+    int32_t status = TENON_OK;
+    pthread_mutex_lock(&device->pipeline_lock);
+    struct vk_pipeline *node = find(device->bucket[hash % VK_PIPELINE_BUCKETS], hash, launch);
+    if (!node)
+        status = make(device, hash, launch, &node);
+    else if (node->users == 0)
+        device->unused_pipelines--;
+    if (!status) {
+        node->users++;
+        *pipeline = node;
+    }
     pthread_mutex_unlock(&device->pipeline_lock);
     return status;
+}
+
+static void drop_oldest(struct tenon_device *device)
+{
+    struct vk_pipeline **oldest = NULL;
+    for (uint32_t i = 0; i < VK_PIPELINE_BUCKETS; i++)
+        for (struct vk_pipeline **at = &device->bucket[i]; *at; at = &(*at)->next)
+            if ((*at)->users == 0 && (!oldest || (*at)->retired < (*oldest)->retired))
+                oldest = at;
+    struct vk_pipeline *node = *oldest;
+    *oldest = node->next;
+    tenon__vk.DestroyPipeline(device->device, node->pipeline, NULL);
+    tenon__vk_free(node);
+    device->unused_pipelines--;
+}
+
+void tenon__vk_pipeline_put(struct tenon_device *device, struct vk_pipeline *pipeline)
+{
+    pthread_mutex_lock(&device->pipeline_lock);
+    if (--pipeline->users == 0) {
+        pipeline->retired = ++device->retirements;
+        if (++device->unused_pipelines > VK_PIPELINES_UNUSED)
+            drop_oldest(device);
+    }
+    pthread_mutex_unlock(&device->pipeline_lock);
 }
 
 int32_t tenon__vk_pipelines_init(struct tenon_device *device)

@@ -39,12 +39,13 @@ static int32_t fill_launches(struct tenon_plan *plan, const struct gpu_recipe *r
         return TENON_E_NOMEM;
     for (uint32_t i = 0; i < recipe->n; i++) {
         const struct gpu_launch *from = &recipe->launch[i];
-        struct vk_launch *to = &plan->launch[plan->n_launches++];
+        struct vk_launch *to = &plan->launch[i];
         int32_t status = fill_launch(to, from);
         if (!status)
             status = tenon__vk_pipeline_get(plan->device, from, &to->pipeline);
         if (status)
             return status;
+        plan->n_launches++;
     }
     return TENON_OK;
 }
@@ -118,6 +119,8 @@ void tenon__vk_plan_destroy(struct tenon_plan *plan)
 {
     if (!plan)
         return;
+    for (uint32_t i = 0; i < plan->n_launches; i++)
+        tenon__vk_pipeline_put(plan->device, plan->launch[i].pipeline);
     tenon__vk_free(plan->launch);
     tenon__vk_free(plan->bytes);
     tenon__vk_free(plan->tensor);
@@ -188,7 +191,7 @@ void tenon__vk_plan_record(const struct tenon_plan *plan, const struct tenon_cmd
         }
         if (i)
             tenon__vk_barrier(commands);
-        tenon__vk.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, launch->pipeline);
+        tenon__vk.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, launch->pipeline->pipeline);
         if (launch->push_size)
             tenon__vk.CmdPushConstants(commands, plan->device->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
                                        launch->push_size, push);
