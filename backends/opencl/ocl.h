@@ -26,6 +26,7 @@ struct ocl_found {
     struct gpu_limits limits;
     char identity[704]; /* platform, device and driver with their versions: what a compiled program is valid for */
     char options[96];   /* of every build */
+    int caches_itself;  /* the driver keeps compiled programs, and asking it for a binary is dear */
 };
 
 /* A compiled kernel with its specialisation constants; owned by the device, kept until it is closed. */

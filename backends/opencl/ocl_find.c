@@ -242,8 +242,11 @@ static void describe(cl_platform_id platform, cl_device_id id, struct ocl_found 
     info->max_queues = 64;
     info->vendor_id = (uint32_t)NUMBER(id, CL_DEVICE_VENDOR_ID, cl_uint);
     snprintf(info->name, sizeof info->name, "%s", name);
-    snprintf(info->driver, sizeof info->driver, "%.31s %.31s",
-             strcmp(platform_name, "Portable Computing Language") ? platform_name : "PoCL", driver);
+    int pocl = !strcmp(platform_name, "Portable Computing Language");
+    snprintf(info->driver, sizeof info->driver, "%.31s %.31s", pocl ? "PoCL" : platform_name, driver);
+    /* For a binary PoCL compiles every kernel once more, in a form that it does not run (0.7 of 2.0 s a kernel, PoCL 3.1), and it has
+     * a cache on disk of its own. */
+    device->caches_itself = pocl;
     find_location(id, extensions, info->location, sizeof info->location);
     snprintf(device->identity, sizeof device->identity, "%s|%s|%s|%s|%s|%s|%s", platform_name, platform_version, name,
              vendor, version, driver, info->location);

@@ -46,7 +46,7 @@ static cl_program load_binary(struct tenon_device *device, const char *key, cons
     size_t size = 0;
     cl_int error = CL_SUCCESS, verdict = CL_SUCCESS;
 
-    if (!gpu_cache_load(ocl_host, OCL_CACHE_KIND, key, strlen(key), &data, &size))
+    if (device->found->caches_itself || !gpu_cache_load(ocl_host, OCL_CACHE_KIND, key, strlen(key), &data, &size))
         return NULL;
     const unsigned char *binary = data;
     cl_program program = ocl.clCreateProgramWithBinary(device->context, 1, &device->found->id, &size, &binary, &verdict,
@@ -59,10 +59,11 @@ static cl_program load_binary(struct tenon_device *device, const char *key, cons
     return program;
 }
 
-static void store_binary(cl_program program, const char *key)
+static void store_binary(const struct tenon_device *device, cl_program program, const char *key)
 {
     size_t size = 0;
-    if (ocl.clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) || size == 0)
+    if (device->found->caches_itself ||
+        ocl.clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) || size == 0)
         return;
     unsigned char *binary = ocl_host->alloc(ocl_host, size, 16);
     if (binary && !ocl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL))
@@ -102,7 +103,7 @@ static int32_t build(struct tenon_device *device, const struct gpu_launch *launc
         ocl.clReleaseProgram(program);
         return status;
     }
-    store_binary(program, key);
+    store_binary(device, program, key);
     *out = program;
     return TENON_OK;
 }
