@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The activations of the CPU backend, each ISA, through linear with K = 1 and x = 1: y[n] = act(w[n]). Units in the last place
- * against long double over all magnitudes, and the edges that tenon/ops/act.h promises. */
+ * The activations of the CPU backend, each ISA, through linear with K = 1 and x = 1: y[n] = act(w[n]). Units in the
+ * last place against long double over all magnitudes, and the edges that tenon/ops/act.h promises. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -16,11 +16,11 @@ static float in[VALUES], out[VALUES];
 static int apply(const struct isa *isa, uint32_t act, float alpha, float threshold, int64_t n)
 {
     float one = 1.0f;
-    const struct test_linear t = {
-        .tensor = {[TENON_LINEAR_X] = test_matrix(TENON_F32, 1, 1, 0), [TENON_LINEAR_W] = test_matrix(TENON_F32, n, 1, 0),
-                   [TENON_LINEAR_Y] = test_matrix(TENON_F32, 1, n, 0)},
-        .ptr = {[TENON_LINEAR_X] = &one, [TENON_LINEAR_W] = in, [TENON_LINEAR_Y] = out},
-        .params = {.act = act, .alpha = alpha, .threshold = threshold}};
+    const struct test_linear t = {.tensor = {[TENON_LINEAR_X] = test_matrix(TENON_F32, 1, 1, 0),
+                                             [TENON_LINEAR_W] = test_matrix(TENON_F32, n, 1, 0),
+                                             [TENON_LINEAR_Y] = test_matrix(TENON_F32, 1, n, 0)},
+                                  .ptr = {[TENON_LINEAR_X] = &one, [TENON_LINEAR_W] = in, [TENON_LINEAR_Y] = out},
+                                  .params = {.act = act, .alpha = alpha, .threshold = threshold}};
     return test_linear_run(isa, &t);
 }
 

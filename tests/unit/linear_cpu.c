@@ -56,7 +56,8 @@ static void *region_thread(void *context)
     return NULL;
 }
 
-static void run_parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void *context, uint32_t i), void *context)
+static void run_parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void *context, uint32_t i),
+                         void *context)
 {
     const int order = ((const struct test_host *)(const void *)host)->order;
     struct region r = {fn, context, n, 0};
@@ -76,9 +77,10 @@ static void run_parallel(const struct tenon_host *host, uint32_t n, void (*fn)(v
 
 int test_linear_run(const struct isa *isa, const struct test_linear *t)
 {
-    const struct test_host host = {.host = {.struct_size = sizeof host.host, .parallel = run_parallel}, .order = t->order};
-    const struct cpu_env env = {.host = &host.host, .threads = t->threads ? t->threads : 1, .l1 = 32 << 10, .l2 = 512 << 10,
-                                .l3 = 8 << 20};
+    const struct test_host host = {.host = {.struct_size = sizeof host.host, .parallel = run_parallel},
+                                   .order = t->order};
+    const struct cpu_env env = {
+        .host = &host.host, .threads = t->threads ? t->threads : 1, .l1 = 32 << 10, .l2 = 512 << 10, .l3 = 8 << 20};
     struct cpu_plan plan = {.op = isa->linear, .env = &env, .n_tensors = TENON_LINEAR_N_TENSORS};
     memcpy(plan.tensor, t->tensor, sizeof t->tensor);
     memcpy(plan.params, &t->params, sizeof t->params);
@@ -131,8 +133,9 @@ void test_set(void *p, uint32_t dtype, int64_t i, double v)
     memcpy(&bits, &f, sizeof bits);
     if (dtype == TENON_F16) {
         const int exponent = (int)(bits >> 23 & 255) - 112;
-        const uint32_t h = exponent <= 0 ? 0 : exponent >= 31 ? (isnan(f) ? 0x7e00 : 0x7c00)
-                                                              : (uint32_t)exponent << 10 | (bits >> 13 & 1023);
+        const uint32_t h = exponent <= 0    ? 0
+                           : exponent >= 31 ? (isnan(f) ? 0x7e00 : 0x7c00)
+                                            : (uint32_t)exponent << 10 | (bits >> 13 & 1023);
         ((uint16_t *)p)[i] = (uint16_t)(bits >> 16 & 0x8000) | (uint16_t)h;
     } else if (dtype == TENON_BF16) {
         ((uint16_t *)p)[i] = (uint16_t)(bits >> 16);

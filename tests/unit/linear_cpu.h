@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What the unit tests of the CPU's linear share: the tables of all ISAs that this machine runs, called without a plugin, a plan
- * object or a host library around them. */
+ * What the unit tests of the CPU's linear share: the tables of all ISAs that this machine runs, called without a
+ * plugin, a plan object or a host library around them. */
 #ifndef TENON_TEST_LINEAR_CPU_H
 #define TENON_TEST_LINEAR_CPU_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * linear on the CPU, each ISA, against a plain double loop; and what its contract promises of bits: a row depends neither on
- * other rows nor on M, its position, strides, the order of the parallel regions or the number of threads. */
+ * linear on the CPU, each ISA, against a plain double loop; and what its contract promises of bits: a row depends
+ * neither on other rows nor on M, its position, strides, the order of the parallel regions or the number of threads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,12 +48,17 @@ static void give(struct problem *p, int i, struct tenon_tensor t, uint64_t *seed
 
 static void problem_make(struct problem *p, const struct shape *s, uint64_t seed)
 {
-    *p = (struct problem){.s = *s, .call = {.params = {.act = s->act, .trans_x = (uint32_t)s->trans_x,
-                                                       .trans_w = (uint32_t)s->trans_w, .threshold = 0.1f}}};
+    *p = (struct problem){.s = *s,
+                          .call = {.params = {.act = s->act,
+                                              .trans_x = (uint32_t)s->trans_x,
+                                              .trans_w = (uint32_t)s->trans_w,
+                                              .threshold = 0.1f}}};
     const int64_t g = s->gap;
-    const struct tenon_tensor x = s->trans_x ? test_matrix(s->x, s->k, s->m, s->m + g) : test_matrix(s->x, s->m, s->k, s->k + g);
+    const struct tenon_tensor x =
+        s->trans_x ? test_matrix(s->x, s->k, s->m, s->m + g) : test_matrix(s->x, s->m, s->k, s->k + g);
     give(p, TENON_LINEAR_X, x, &seed);
-    give(p, TENON_LINEAR_W, s->trans_w ? test_matrix(s->w, s->k, s->n, s->n + g) : test_matrix(s->w, s->n, s->k, s->k + g), &seed);
+    give(p, TENON_LINEAR_W,
+         s->trans_w ? test_matrix(s->w, s->k, s->n, s->n + g) : test_matrix(s->w, s->n, s->k, s->k + g), &seed);
     if (s->w == TENON_I8 && s->group)
         give(p, TENON_LINEAR_W_SCALE, test_matrix(TENON_F32, s->n, s->k / s->group, s->k / s->group + g), &seed);
     else if (s->w == TENON_I8)
@@ -143,9 +148,9 @@ static double check_shape(const struct isa *isa, const struct shape *s, uint64_t
         worst = INFINITY;
     problem_free(&p);
     if (worst > 1)
-        tap_note("%s: m %lld n %lld k %lld x %x w %x y %x residual %x group %lld trans %d %d bias %d gap %d act %u: %g", isa->name,
-                 (long long)s->m, (long long)s->n, (long long)s->k, s->x, s->w, s->y, s->residual, (long long)s->group,
-                 s->trans_x, s->trans_w, s->bias, s->gap, s->act, worst);
+        tap_note("%s: m %lld n %lld k %lld x %x w %x y %x residual %x group %lld trans %d %d bias %d gap %d act %u: %g",
+                 isa->name, (long long)s->m, (long long)s->n, (long long)s->k, s->x, s->w, s->y, s->residual,
+                 (long long)s->group, s->trans_x, s->trans_w, s->bias, s->gap, s->act, worst);
     return worst;
 }
 
@@ -155,11 +160,16 @@ static struct shape random_shape(uint64_t *seed)
 {
     static const int64_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 13, 14, 15, 16, 17, 28, 31, 32, 33, 47, 64, 65, 100};
     enum { SIZES = sizeof sizes / sizeof *sizes };
-    struct shape s = {.m = sizes[test_random(seed) % SIZES], .n = sizes[test_random(seed) % SIZES],
-                      .k = sizes[test_random(seed) % SIZES], .x = floats[test_random(seed) % 3],
-                      .w = floats[test_random(seed) % 4], .act = (uint32_t)(test_random(seed) % TENON_ACT_COUNT),
-                      .trans_x = test_random(seed) % 4 == 0, .trans_w = test_random(seed) % 3 == 0,
-                      .bias = test_random(seed) % 2 == 0, .gap = test_random(seed) % 3 == 0 ? 5 : 0};
+    struct shape s = {.m = sizes[test_random(seed) % SIZES],
+                      .n = sizes[test_random(seed) % SIZES],
+                      .k = sizes[test_random(seed) % SIZES],
+                      .x = floats[test_random(seed) % 3],
+                      .w = floats[test_random(seed) % 4],
+                      .act = (uint32_t)(test_random(seed) % TENON_ACT_COUNT),
+                      .trans_x = test_random(seed) % 4 == 0,
+                      .trans_w = test_random(seed) % 3 == 0,
+                      .bias = test_random(seed) % 2 == 0,
+                      .gap = test_random(seed) % 3 == 0 ? 5 : 0};
     s.y = test_random(seed) % 2 ? TENON_F32 : s.x;
     s.residual = test_random(seed) % 2 ? 0 : test_random(seed) % 2 ? TENON_F32 : s.y;
     if (s.w == TENON_I8 && test_random(seed) % 2) {
@@ -190,8 +200,22 @@ static void check_large(const struct isa *isa)
         {.m = 31, .n = 67, .k = 4096 + 17, .x = TENON_F16, .w = TENON_BF16, .y = TENON_F16},
         {.m = 30, .n = 35, .k = 4608, .x = TENON_F32, .w = TENON_I8, .y = TENON_F32, .group = 96, .trans_w = 1},
         {.m = 421, .n = 33, .k = 130, .x = TENON_F32, .w = TENON_F16, .y = TENON_F32, .residual = TENON_F32},
-        {.m = 33, .n = 421, .k = 130, .x = TENON_BF16, .w = TENON_BF16, .y = TENON_BF16, .residual = TENON_BF16, .trans_x = 1},
-        {.m = 5, .n = 40, .k = 0, .x = TENON_F32, .w = TENON_F32, .y = TENON_F32, .bias = 1, .residual = TENON_F32,
+        {.m = 33,
+         .n = 421,
+         .k = 130,
+         .x = TENON_BF16,
+         .w = TENON_BF16,
+         .y = TENON_BF16,
+         .residual = TENON_BF16,
+         .trans_x = 1},
+        {.m = 5,
+         .n = 40,
+         .k = 0,
+         .x = TENON_F32,
+         .w = TENON_F32,
+         .y = TENON_F32,
+         .bias = 1,
+         .residual = TENON_F32,
          .act = TENON_ACT_GELU},
         {.m = 5, .n = 40, .k = 0, .x = TENON_F16, .w = TENON_F16, .y = TENON_F16},
         {.m = 0, .n = 40, .k = 30, .x = TENON_F32, .w = TENON_F32, .y = TENON_F32, .bias = 1},
@@ -215,8 +239,9 @@ static int row_alone(const struct isa *isa, const struct problem *p, int64_t m)
         bail("out of memory");
     for (int64_t k = 0; k < s->k; k++)
         memcpy((char *)x + k * x_size,
-               (char *)p->call.ptr[TENON_LINEAR_X] + x_size * (s->trans_x ? k * p->call.tensor[TENON_LINEAR_X].stride[0] + m
-                                                                          : m * p->call.tensor[TENON_LINEAR_X].stride[0] + k),
+               (char *)p->call.ptr[TENON_LINEAR_X] + x_size * (s->trans_x
+                                                                   ? k * p->call.tensor[TENON_LINEAR_X].stride[0] + m
+                                                                   : m * p->call.tensor[TENON_LINEAR_X].stride[0] + k),
                (size_t)x_size);
     one.params.trans_x = 0;
     one.threads = 1;
@@ -227,8 +252,9 @@ static int row_alone(const struct isa *isa, const struct problem *p, int64_t m)
     one.ptr[TENON_LINEAR_Y] = y;
     if (test_linear_run(isa, &one) != 0)
         bail("out of memory");
-    const int same = memcmp(y, (char *)p->call.ptr[TENON_LINEAR_Y] + m * p->call.tensor[TENON_LINEAR_Y].stride[0] * y_size,
-                            (size_t)(s->n * y_size)) == 0;
+    const int same =
+        memcmp(y, (char *)p->call.ptr[TENON_LINEAR_Y] + m * p->call.tensor[TENON_LINEAR_Y].stride[0] * y_size,
+               (size_t)(s->n * y_size)) == 0;
     free(x);
     free(y);
     return same;
@@ -243,9 +269,17 @@ static void check_rows(const struct isa *isa)
             int different = 0;
             for (int h = 0; h < 9; h++)
                 for (int d = 0; depths[d]; d++) {
-                    const struct shape s = {.m = heights[h], .n = 37, .k = depths[d], .x = floats[(h + d) % 3], .w = floats[type],
-                                            .y = TENON_F32, .bias = 1, .act = TENON_ACT_SILU, .trans_x = trans & 1,
-                                            .trans_w = trans >> 1, .gap = h % 2};
+                    const struct shape s = {.m = heights[h],
+                                            .n = 37,
+                                            .k = depths[d],
+                                            .x = floats[(h + d) % 3],
+                                            .w = floats[type],
+                                            .y = TENON_F32,
+                                            .bias = 1,
+                                            .act = TENON_ACT_SILU,
+                                            .trans_x = trans & 1,
+                                            .trans_w = trans >> 1,
+                                            .gap = h % 2};
                     struct problem p;
                     problem_make(&p, &s, test_random(&seed));
                     p.call.threads = 3;
@@ -256,8 +290,8 @@ static void check_rows(const struct isa *isa)
                         different += !row_alone(isa, &p, m);
                     problem_free(&p);
                 }
-            is_int(different, 0, "%s: weights %x, trans_x %d, trans_w %d: a row alone has the bits it has among others", isa->name,
-                   floats[type], trans & 1, trans >> 1);
+            is_int(different, 0, "%s: weights %x, trans_x %d, trans_w %d: a row alone has the bits it has among others",
+                   isa->name, floats[type], trans & 1, trans >> 1);
         }
 }
 
@@ -318,7 +352,8 @@ static void check_special(const struct isa *isa, int64_t m)
 /* y == residual; leading axes that fold into no single stride. */
 static void check_places(const struct isa *isa)
 {
-    const struct shape s = {.m = 12, .n = 21, .k = 19, .x = TENON_F32, .w = TENON_F32, .y = TENON_F32, .residual = TENON_F32};
+    const struct shape s = {
+        .m = 12, .n = 21, .k = 19, .x = TENON_F32, .w = TENON_F32, .y = TENON_F32, .residual = TENON_F32};
     struct problem p;
     problem_make(&p, &s, 3);
     float *y = p.call.ptr[TENON_LINEAR_Y], *residual = p.call.ptr[TENON_LINEAR_RESIDUAL];
@@ -338,10 +373,10 @@ static void check_places(const struct isa *isa)
     float *swapped = calloc((size_t)(s.m * s.n), sizeof *swapped);
     if (!swapped)
         bail("out of memory");
-    call.tensor[TENON_LINEAR_X] = (struct tenon_tensor){
-        .dtype = TENON_F32, .rank = 3, .dim = {3, 4, s.k}, .stride = {s.k, 3 * s.k, 1}};
-    call.tensor[TENON_LINEAR_Y] = (struct tenon_tensor){
-        .dtype = TENON_F32, .rank = 3, .dim = {3, 4, s.n}, .stride = {4 * s.n, s.n, 1}};
+    call.tensor[TENON_LINEAR_X] =
+        (struct tenon_tensor){.dtype = TENON_F32, .rank = 3, .dim = {3, 4, s.k}, .stride = {s.k, 3 * s.k, 1}};
+    call.tensor[TENON_LINEAR_Y] =
+        (struct tenon_tensor){.dtype = TENON_F32, .rank = 3, .dim = {3, 4, s.n}, .stride = {4 * s.n, s.n, 1}};
     call.ptr[TENON_LINEAR_Y] = swapped;
     if (test_linear_run(isa, &call) != 0)
         bail("out of memory");
@@ -351,6 +386,30 @@ static void check_places(const struct isa *isa)
             different += memcmp(swapped + (i * 4 + j) * s.n, y + (j * 3 + i) * s.n, (size_t)s.n * sizeof *y) != 0;
     is_int(different, 0, "%s: leading axes that do not fold into one stride", isa->name);
     free(swapped);
+    problem_free(&p);
+}
+
+/* One order of the sums on all ISAs: where the product and the sum are one operation, their bits are the same. */
+static void check_isas(const struct shape *s, const char *name)
+{
+    struct problem p;
+    const struct isa *isa;
+    char *first = NULL;
+    int different = 0;
+    problem_make(&p, s, 17);
+    const size_t bytes = (size_t)p.bytes[TENON_LINEAR_Y];
+    for (unsigned i = 0; (isa = test_isa(i)) != NULL; i++) {
+        if (!isa->fma)
+            continue;
+        if (test_linear_run(isa, &p.call) != 0)
+            bail("out of memory");
+        if (first)
+            different += memcmp(first, p.call.ptr[TENON_LINEAR_Y], bytes) != 0;
+        else if ((first = malloc(bytes)) != NULL)
+            memcpy(first, p.call.ptr[TENON_LINEAR_Y], bytes);
+    }
+    is_int(different, 0, "%s: the same bits on all ISAs that have FMA", name);
+    free(first);
     problem_free(&p);
 }
 
@@ -372,5 +431,7 @@ int main(void)
         check_special(isa, 20);
         check_places(isa);
     }
+    check_isas(&packed, "packed");
+    check_isas(&dot, "in place");
     return tap_done();
 }

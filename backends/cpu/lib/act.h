@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The activations of tenon/ops/act.h. Each is good to a few units in the last place over the whole range (GOLU: where the
- * inner exponential is large its rounding is multiplied by it, at most 90 units and only where |y| < 1e-3), tails included: the
- * exponent of what is tiny is applied last. tests/unit/linear_act_test.c has the figures. */
+ * The activations of tenon/ops/act.h. Each is good to a few units in the last place over the whole range (GOLU: where
+ * the inner exponential is large its rounding is multiplied by it, at most 90 units and only where |y| < 1e-3), tails
+ * included: the exponent of what is tiny is applied last. tests/unit/linear_act_test.c has the figures. */
 #ifndef TENON_LIB_ACT_H
 #define TENON_LIB_ACT_H
 
@@ -17,21 +17,21 @@ struct act {
 };
 
 /* coefficients of falling powers */
-#define ACT_POLYNOMIAL_(name, ...)                                             \
-    SIMD_FN vf name(vf x)                                                      \
-    {                                                                          \
-        static const float c[] = {__VA_ARGS__};                                \
-        vf p = vf_set1(c[0]);                                                  \
-        for (unsigned i = 1; i < sizeof c / sizeof *c; i++)                    \
-            p = vf_madd(p, x, vf_set1(c[i]));                                  \
-        return p;                                                              \
+#define ACT_POLYNOMIAL_(name, ...)                                                                                     \
+    SIMD_FN vf name(vf x)                                                                                              \
+    {                                                                                                                  \
+        static const float c[] = {__VA_ARGS__};                                                                        \
+        vf p = vf_set1(c[0]);                                                                                          \
+        for (unsigned i = 1; i < sizeof c / sizeof *c; i++)                                                            \
+            p = vf_madd(p, x, vf_set1(c[i]));                                                                          \
+        return p;                                                                                                      \
     }
 /* exp(a*a/2) Phi(-a) / t for t = 1 / (1 + 0.4 a), 0 <= a <= 15; our own Chebyshev fit, 7e-9 */
-ACT_POLYNOMIAL_(act_tail, 0x1.0ac21ap-5f, -0x1.6e13bcp-3f, 0x1.8c2fdcp-2f, -0x1.8543cep-2f, 0x1.fdd77ap-4f, -0x1.e1f1cep-6f,
-                0x1.7989fcp-4f, 0x1.105544p-3f, 0x1.46f406p-3f, 0x1.46cf52p-3f)
+ACT_POLYNOMIAL_(act_tail, 0x1.0ac21ap-5f, -0x1.6e13bcp-3f, 0x1.8c2fdcp-2f, -0x1.8543cep-2f, 0x1.fdd77ap-4f,
+                -0x1.e1f1cep-6f, 0x1.7989fcp-4f, 0x1.105544p-3f, 0x1.46f406p-3f, 0x1.46cf52p-3f)
 /* atan(sqrt z) / sqrt z / pi for 0 <= z <= 1; our own Chebyshev fit, 9e-10 */
-ACT_POLYNOMIAL_(act_atan, -0x1.1be6ccp-11f, 0x1.b58f84p-9f, -0x1.3c94d8p-7f, 0x1.29bb9cp-6f, -0x1.b37436p-6f, 0x1.1d1236p-5f,
-                -0x1.73d7eap-5f, 0x1.04bcp-4f, -0x1.b2992ep-4f, 0x1.45f306p-2f)
+ACT_POLYNOMIAL_(act_atan, -0x1.1be6ccp-11f, 0x1.b58f84p-9f, -0x1.3c94d8p-7f, 0x1.29bb9cp-6f, -0x1.b37436p-6f,
+                0x1.1d1236p-5f, -0x1.73d7eap-5f, 0x1.04bcp-4f, -0x1.b2992ep-4f, 0x1.45f306p-2f)
 #undef ACT_POLYNOMIAL_
 
 /* v m 2^n for integral n <= 0, m about 1: in steps, so that a large v may meet a 2^n that is no normal number. */
@@ -140,11 +140,11 @@ SIMD_FN vf act_xatlu(vf x, float alpha)
 /* In place over v[0 .. n) up to a whole number of vectors: the choice is made once, not once a vector. */
 static __attribute__((unused)) void act_apply(const struct act *a, float *v, int64_t n)
 {
-#define ACT_EACH_(expression)                                                  \
-    for (int64_t i = 0; i < n; i += VF) {                                      \
-        const vf x = vf_load(v + i);                                           \
-        vf_store(v + i, expression);                                           \
-    }                                                                          \
+#define ACT_EACH_(expression)                                                                                          \
+    for (int64_t i = 0; i < n; i += VF) {                                                                              \
+        const vf x = vf_load(v + i);                                                                                   \
+        vf_store(v + i, expression);                                                                                   \
+    }                                                                                                                  \
     break
     switch (a->kind) {
     case TENON_ACT_RELU: /* max(0, x) keeps a NaN x */

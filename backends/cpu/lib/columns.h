@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Few rows of x times a transposed w in place: w [K, N] is read once, in its own type, along N; nothing is packed. The order of
- * the sums is product.h's: the 16 lanes of each column are 16 rows of sums in L1, and row k of w goes to row k % 16. */
+ * Few rows of x times a transposed w in place: w [K, N] is read once, in its own type, along N; nothing is packed. The
+ * order of the sums is product.h's: the 16 lanes of each column are 16 rows of sums in L1, and row k of w goes to lane
+ * k % 16. */
 #ifndef TENON_COLUMNS_H
 #define TENON_COLUMNS_H
 
 #include "lib/pack.h"
 
-#define COLUMNS_M 4
-#define COLUMNS_SUMS 384 /* columns times rows of x: with the lanes 24 KB, so that the sums stay in L1 beside w */
-#define COLUMNS_AHEAD 6  /* rows of w that are asked for ahead of their use */
+#define COLUMNS_M     4
+#define COLUMNS_SUMS  384 /* columns times rows of x: with the lanes 24 KB, so that the sums stay in L1 beside w */
+#define COLUMNS_AHEAD 6   /* rows of w that are asked for ahead of their use */
 
 /* One strip of columns of w and one block of K. */
 struct columns_block {
@@ -28,8 +29,8 @@ struct columns_block {
 SIMD_FN void columns_row(const uint32_t dtype, const int mt, const struct columns_block *b, int64_t k, float *lane)
 {
     const int64_t at = (b->k0 + k) * b->w->row_stride + b->first;
-    const uintptr_t soon = (uintptr_t)b->w->data +
-                           TENON_DTYPE_SIZE(dtype) * (uintptr_t)(at + COLUMNS_AHEAD * b->w->row_stride);
+    const uintptr_t soon =
+        (uintptr_t)b->w->data + TENON_DTYPE_SIZE(dtype) * (uintptr_t)(at + COLUMNS_AHEAD * b->w->row_stride);
     vf x[COLUMNS_M];
     UNROLL
     for (int i = 0; i < mt; i++)
@@ -79,10 +80,10 @@ SIMD_FN void columns_fold(const struct columns_block *b, int mt, float *sum, int
     }
 }
 
-#define COLUMNS_KERNEL_(type, mt)                                              \
-    __attribute__((unused)) static void columns_##type##_##mt(const struct columns_block *b) \
-    {                                                                          \
-        columns_block_body(TENON_##type, mt, b);                               \
+#define COLUMNS_KERNEL_(type, mt)                                                                                      \
+    __attribute__((unused)) static void columns_##type##_##mt(const struct columns_block *b)                           \
+    {                                                                                                                  \
+        columns_block_body(TENON_##type, mt, b);                                                                       \
     }
 #define COLUMNS_HEIGHTS_(X, type) X(type, 1) X(type, 2) X(type, 3) X(type, 4)
 COLUMNS_HEIGHTS_(COLUMNS_KERNEL_, F32)

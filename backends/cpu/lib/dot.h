@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Few rows of x times w in place: w [N, K] is read once, in its own type, along K, at the speed of memory; nothing is packed.
- * The order of the sums is product.h's. */
+ * Few rows of x times w in place: w [N, K] is read once, in its own type, along K, at the speed of memory; nothing is
+ * packed. The order of the sums is product.h's. */
 #ifndef TENON_DOT_H
 #define TENON_DOT_H
 
 #include "lib/pack.h"
 
-#define DOT_GROUP 16                   /* rows of w whose sums are folded together; a multiple of VF */
+#define DOT_GROUP   16                   /* rows of w whose sums are folded together; a multiple of VF */
 #define DOT_VECTORS (PRODUCT_LANES / VF) /* vectors that hold the lanes of one sum */
 
 /* DOT_ROWS rows of w times up to DOT_M rows of x at a time, in registers. */
 #if VF >= 16
-#define DOT_ROWS 4
-#define DOT_M 6
+#define DOT_ROWS              4
+#define DOT_M                 6
 #define DOT_HEIGHTS_(X, type) X(type, 1) X(type, 2) X(type, 3) X(type, 4) X(type, 5) X(type, 6)
 #elif VF >= 8 || SIMD_REGS >= 32
-#define DOT_ROWS 2
-#define DOT_M 3
+#define DOT_ROWS              2
+#define DOT_M                 3
 #define DOT_HEIGHTS_(X, type) X(type, 1) X(type, 2) X(type, 3)
 #else
-#define DOT_ROWS 2
-#define DOT_M 1
+#define DOT_ROWS              2
+#define DOT_M                 1
 #define DOT_HEIGHTS_(X, type) X(type, 1)
 #endif
 #define DOT_AHEAD 1024 /* bytes of a row of w that are asked for ahead of their use */
@@ -32,29 +32,30 @@ SIMD_FN void dot_step(const uint32_t dtype, const int mt, const void *w, const i
                       const vf *scale, const float *x, int64_t x_stride, vf (*acc)[DOT_ROWS][DOT_VECTORS])
 {
     UNROLL
-    for (int r = 0; r < DOT_ROWS; r++)
+    for (int r = 0; r < DOT_ROWS; r++) {
         UNROLL
         for (int v = 0; v < DOT_VECTORS; v++) {
-            vf weight = n >= PRODUCT_LANES ? pack_load(dtype, w, row[r] + k + v * VF)
-                                           : pack_load_n(dtype, w, row[r] + k + v * VF, n - v * VF);
+            const int64_t at = row[r] + k + v * VF;
+            vf weight = n >= PRODUCT_LANES ? pack_load(dtype, w, at) : pack_load_n(dtype, w, at, n - v * VF);
             if (dtype == TENON_I8)
                 weight = pack_scale(weight, scale[r], n - v * VF);
             UNROLL
             for (int i = 0; i < mt; i++)
                 acc[i][r][v] = vf_madd(vf_load(x + i * x_stride + k + v * VF), weight, acc[i][r][v]);
         }
+    }
 }
 
 /* What dot_tile works on: one block of K of DOT_ROWS rows of w. */
 struct dot_block {
-    int64_t row[DOT_ROWS];  /* elements of w where the rows have k = 0 of the block */
-    int64_t next[DOT_ROWS]; /* what will be read after this, asked for near the end */
+    int64_t row[DOT_ROWS];        /* elements of w where the rows have k = 0 of the block */
+    int64_t next[DOT_ROWS];       /* what will be read after this, asked for near the end */
     const float *scale[DOT_ROWS]; /* i8: the scales of a row */
-    int64_t k0, kc;         /* the block */
-    const float *x;         /* at k0, filled with zeros to a whole number of lanes */
+    int64_t k0, kc;               /* the block */
+    const float *x;               /* at k0, filled with zeros to a whole number of lanes */
     int64_t x_stride;
-    float *lanes;           /* [i][r][l], the result */
-    int64_t lanes_stride;   /* from i to i + 1 */
+    float *lanes;         /* [i][r][l], the result */
+    int64_t lanes_stride; /* from i to i + 1 */
 };
 
 /* lanes[i][r][l] = the sums of x row i < mt, w row r, lane l over the block. */
@@ -82,8 +83,8 @@ SIMD_FN void dot_tile_body(const uint32_t dtype, const int mt, const struct pack
             break;
         uintptr_t soon[DOT_ROWS]; /* a number: it may lie outside of the tensor */
         for (int r = 0; r < DOT_ROWS; r++)
-            soon[r] = (uintptr_t)w->data +
-                      (uintptr_t)(size * (k < turn ? b->row[r] + ahead : b->next[r] + ahead - whole));
+            soon[r] =
+                (uintptr_t)w->data + (uintptr_t)(size * (k < turn ? b->row[r] + ahead : b->next[r] + ahead - whole));
         for (; k < end; k += PRODUCT_LANES) {
             for (int r = 0; r < DOT_ROWS; r++)
                 simd_prefetch((const void *)(soon[r] + (uintptr_t)(k * size)));
@@ -98,10 +99,10 @@ SIMD_FN void dot_tile_body(const uint32_t dtype, const int mt, const struct pack
                 vf_store(b->lanes + i * b->lanes_stride + r * PRODUCT_LANES + v * VF, acc[i][r][v]);
 }
 
-#define DOT_TILE_(type, mt)                                                    \
+#define DOT_TILE_(type, mt)                                                                                            \
     __attribute__((unused)) static void dot_tile_##type##_##mt(const struct pack_source *w, const struct dot_block *b) \
-    {                                                                          \
-        dot_tile_body(TENON_##type, mt, w, b);                                 \
+    {                                                                                                                  \
+        dot_tile_body(TENON_##type, mt, w, b);                                                                         \
     }
 DOT_HEIGHTS_(DOT_TILE_, F32)
 DOT_HEIGHTS_(DOT_TILE_, F16)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Fills the panels of product.h from tensors of any type, widened to f32 exactly; i8 is multiplied by its scale (rounded once, as
- * everywhere in this backend, so that the packed product and the one in place agree bit for bit).
+ * Fills the panels of product.h from tensors of any type, widened to f32 exactly; i8 is multiplied by its scale
+ * (rounded once, as everywhere in this backend, so that the packed product and the one in place agree bit for bit).
  *
- * Nothing is read outside the elements asked for. The type is a constant where these are called, so that the loops have none
- * of the choices. */
+ * Nothing is read outside the elements asked for. The type is a constant where these are called, so that the loops have
+ * none of the choices. */
 #ifndef TENON_PACK_H
 #define TENON_PACK_H
 
@@ -86,8 +86,8 @@ SIMD_FN void pack_repeat(int64_t *row, int64_t rows)
 }
 
 /* 16 values of k (n of them there) of VF rows, into the 16 lanes of a panel at `to`. */
-SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *row, const float *scale, int64_t k, int64_t n,
-                         float *to, int64_t stride)
+SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *row, const float *scale, int64_t k,
+                         int64_t n, float *to, int64_t stride)
 {
     for (int q = 0; q < PRODUCT_LANES; q += VF) {
         vf square[VF];
@@ -95,9 +95,12 @@ SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *
             UNROLL
             for (int i = 0; i < VF; i++)
                 square[i] = pack_load(dtype, data, row[i] + k + q);
-            UNROLL /* as many streams as rows are more than the hardware follows */
-            for (int i = 0; i < VF; i++)
-                simd_prefetch((const void *)((uintptr_t)data + TENON_DTYPE_SIZE(dtype) * (uintptr_t)(row[i] + k + q) + 256));
+            /* As many streams as rows are more than the hardware follows. */
+            UNROLL
+            for (int i = 0; i < VF; i++) {
+                const uintptr_t at = (uintptr_t)data + TENON_DTYPE_SIZE(dtype) * (uintptr_t)(row[i] + k + q);
+                simd_prefetch((const void *)(at + 256));
+            }
         } else {
             for (int i = 0; i < VF; i++)
                 square[i] = pack_load_n(dtype, data, row[i] + k + q, n - q);
@@ -108,7 +111,8 @@ SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *
                 square[i] = pack_scale(square[i], vf_set1(scale[i]), n - q);
         }
         transpose(square);
-        UNROLL /* a panel is larger than L1: its lines, too, are asked for (to write) ahead */
+        /* A panel is larger than L1: its lines, too, are asked for (to write) ahead. */
+        UNROLL
         for (int i = 0; i < VF; i++) {
             __builtin_prefetch((const void *)((uintptr_t)(to + (q + i) * stride) + 640), 1);
             vf_store(to + (q + i) * stride, square[i]);
@@ -116,12 +120,12 @@ SIMD_FN void pack_square(const uint32_t dtype, const void *data, const int64_t *
     }
 }
 
-/* Rows along K: row i starts at element row[i]. `row` has entries up to width rounded up to a whole vector; beyond the last row
- * that is there they repeat it (pack_repeat), and so does the panel: sums that nobody emits. `first` is the number of row 0, for
- * the scales of the `rows` that are there. k from k0 to k0 + kc. Order matters when width is no multiple of VF: what a store
- * writes too much is overwritten by the next step of j. */
-SIMD_FN void pack_rows(const uint32_t dtype, const struct pack_source *s, int64_t first, const int64_t *row, int64_t rows,
-                       int64_t width, int64_t k0, int64_t kc, float *panel)
+/* Rows along K: row i starts at element row[i]. `row` has entries up to width rounded up to a whole vector; beyond the
+ * last row that is there they repeat it (pack_repeat), and so does the panel: sums that nobody emits. `first` is the
+ * number of row 0, for the scales of the `rows` that are there. k from k0 to k0 + kc. Order matters when width is no
+ * multiple of VF: what a store writes too much is overwritten by the next step of j. */
+SIMD_FN void pack_rows(const uint32_t dtype, const struct pack_source *s, int64_t first, const int64_t *row,
+                       int64_t rows, int64_t width, int64_t k0, int64_t kc, float *panel)
 {
     const int64_t len = product_len(kc), stride = product_stride(len, width);
     const int64_t step = width % VF == 0 ? 4 : 1; /* a line of 16-bit or i8 is used up while it is in L1 */
@@ -152,8 +156,8 @@ SIMD_FN vf pack_gather(const float *p, int64_t stride, int64_t n)
     return vf_load(v);
 }
 
-/* Rows along the panel (the transposed operands): element (i, k) at k * row_stride + first + i. `rows` may fill several panels,
- * panel_size floats apart: they are filled together, because a row of memory is then read in one go. */
+/* Rows along the panel (the transposed operands): element (i, k) at k * row_stride + first + i. `rows` may fill several
+ * panels, panel_size floats apart: they are filled together, because a row of memory is then read in one go. */
 SIMD_FN void pack_columns(const uint32_t dtype, const struct pack_source *s, int64_t first, int64_t rows, int64_t width,
                           int64_t k0, int64_t kc, float *panel, int64_t panel_size)
 {

@@ -3,28 +3,34 @@
  *
  * The product tile: what every operator that is made of matrix products is built from (linear, attention, experts).
  *
- * The order of a sum over K. One order serves both ends, a matrix times one vector (vector lanes along K, the weights read in
- * place) and a matrix times a matrix (vector lanes along N, both sides packed), so that a row has the same bits in both:
- *   K is cut into blocks of PRODUCT_BLOCK. In a block, lane l of PRODUCT_LANES sums k = l, l+16, l+32, ... ascending with
- *   vf_madd, starting from +0; a block whose length is no multiple of 16 is filled with 0 * 0. The lanes of a block are added one
- *   by one, ascending: ((s0 + s1) + s2) + ... + s15; then the sums of the blocks, one by one, ascending.
- * No more than 64 + 16 + K/1024 additions follow each other, so equal addends drift little.
- * It depends on K alone. The GEMV (dot.h) has the 16 lanes side by side in registers; the tile runs through them one after the
- * other, because the packed panels hold k in this order:
+ * The order of a sum over K. One order serves both ends, a matrix times one vector (vector lanes along K, the weights
+ * read in place) and a matrix times a matrix (vector lanes along N, both sides packed), so that a row has the same bits
+ * in both. It depends on K alone:
  *
- *   panel of width W, depth kc:  element (i, k), i < W, at  [(k % 16) * stride + (k / 16) * W + i],
- *   len = ceil(kc / 16), stride = product_stride(len, W).
+ * - K is cut into blocks of PRODUCT_BLOCK. In a block, lane l of PRODUCT_LANES sums k = l, l+16, l+32, ... ascending
+ *   with vf_madd, starting from +0. A block whose length is no multiple of 16 is filled with 0 * 0.
+ * - The lanes of a block are added one by one, ascending: ((s0 + s1) + s2) + ... + s15.
+ * - The sums of the blocks are added one by one, ascending.
  *
- * The padding of a lane makes strides that are not powers of two (16 streams written at once would fall into one cache set) and
- * takes what a full vector store writes beyond a width that is no multiple of VF.
+ * No more than 64 + 16 + K/1024 additions follow each other, so equal addends drift little. Where vf_madd is fused
+ * (AVX2, AVX-512, NEON) all ISAs give the same bits.
+ *
+ * The product in place (dot.h, columns.h) has the 16 lanes side by side. The tile runs through them one after the
+ * other, because the packed panels hold k in this order; a panel of width W and depth kc:
+ *
+ *     element (i, k), i < W, at [(k % 16) * stride + (k / 16) * W + i]
+ *     len = product_len(kc) = ceil(kc / 16), stride = product_stride(len, W)
+ *
+ * The padding of a lane makes strides that are not powers of two (16 streams written at once would fall into one cache
+ * set) and takes what a full vector store writes beyond a width that is no multiple of VF.
  *
  * Who needs no such order (both sides always packed) packs one lane: lanes = 1, len = kc.
  *
- *   A: panels of mr <= PRODUCT_MR rows; B: panels of PRODUCT_NR columns, or nv vectors of columns (nv <= PRODUCT_NV).
- *   pack.h fills them. product_split() cuts M into panels of nearly equal height: every height has its own kernel, so no row
- *   is computed that is not there.
- *   product_tile(): C[mr][nv * VF] = or += A B. C is mostly a small buffer that stays in L1, from which the caller emits the
- *   rows (bias, activation, conversion); A and B stream from L2. */
+ * - A: panels of mr <= PRODUCT_MR rows. product_split() cuts M into panels of nearly equal height; every height has its
+ *   own kernel, so no row is computed that is not there.
+ * - B: panels of PRODUCT_NR columns, of which the tile computes nv <= PRODUCT_NV vectors. pack.h fills both.
+ * - product_tile(): C[mr][nv * VF] = or += A B. C is mostly a small buffer that stays in L1, from which the caller
+ *   emits the rows (bias, activation, conversion); A and B stream from L2. */
 #ifndef TENON_PRODUCT_H
 #define TENON_PRODUCT_H
 
@@ -33,7 +39,7 @@
 
 #define PRODUCT_LANES 16
 #define PRODUCT_BLOCK 1024
-#define PRODUCT_PAD 16 /* floats a lane; at least VF, keeps the alignment of a vector */
+#define PRODUCT_PAD   16 /* floats a lane; at least VF, keeps the alignment of a vector */
 
 /* MR x NV accumulators, NV vectors of B and one broadcast of A fit the registers; as square as that allows. */
 #if SIMD_REGS >= 32 && VF >= 16
@@ -49,7 +55,7 @@
 #define PRODUCT_MR 4 /* without FMA a product needs a register of its own */
 #define PRODUCT_NV 2
 #endif
-#define PRODUCT_NR (PRODUCT_NV * VF)
+#define PRODUCT_NR    (PRODUCT_NV * VF)
 #define PRODUCT_AHEAD 24 /* steps of k that both panels are asked for ahead of their use */
 
 /* Elements of a lane for depth kc, floats from lane to lane, floats of a whole panel. */
@@ -81,7 +87,7 @@ SIMD_FN int64_t product_split(int64_t m, int64_t i)
 }
 
 struct product_tile {
-    const float *a, *b; /* panels */
+    const float *a, *b;         /* panels */
     int64_t a_stride, b_stride; /* floats from lane to lane */
     int64_t lanes, len;
     float *c;
@@ -95,10 +101,11 @@ SIMD_FN void product_tile_body(const struct product_tile *t, const int mr, const
         const float *a = t->a + l * t->a_stride, *b = t->b + l * t->b_stride;
         vf acc[PRODUCT_MR][PRODUCT_NV];
         UNROLL
-        for (int i = 0; i < mr; i++)
+        for (int i = 0; i < mr; i++) {
             UNROLL
             for (int v = 0; v < nv; v++)
                 acc[i][v] = vf_zero();
+        }
         for (int64_t j = 0; j < t->len; j++, a += mr, b += PRODUCT_NR) {
             vf column[PRODUCT_NV];
             /* Lanes and panels lie one after the other, so this also crosses pages, where the hardware stops. */
@@ -119,25 +126,26 @@ SIMD_FN void product_tile_body(const struct product_tile *t, const int mr, const
         }
         const int add = l > 0 || t->accumulate;
         UNROLL
-        for (int i = 0; i < mr; i++)
+        for (int i = 0; i < mr; i++) {
             UNROLL
             for (int v = 0; v < nv; v++) {
                 float *c = t->c + i * t->c_stride + v * VF;
                 vf_store(c, add ? vf_add(vf_load(c), acc[i][v]) : acc[i][v]);
             }
+        }
     }
 }
 
 /* A kernel for each height and each number of vectors. */
-#define PRODUCT_TILE_(mr, nv)                                                  \
-    __attribute__((unused)) static void product_tile_##mr##x##nv(const struct product_tile *t) \
-    {                                                                          \
-        product_tile_body(t, mr, nv);                                          \
+#define PRODUCT_TILE_(mr, nv)                                                                                          \
+    __attribute__((unused)) static void product_tile_##mr##x##nv(const struct product_tile *t)                         \
+    {                                                                                                                  \
+        product_tile_body(t, mr, nv);                                                                                  \
     }
 #if PRODUCT_MR == 14
-#define PRODUCT_HEIGHTS_(X, nv)                                                \
-    X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv) X(7, nv) X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv) X(13, nv) \
-        X(14, nv)
+#define PRODUCT_HEIGHTS_(X, nv)                                                                                        \
+    X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv) X(7, nv) X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv)     \
+    X(13, nv) X(14, nv)
 #elif PRODUCT_MR == 6
 #define PRODUCT_HEIGHTS_(X, nv) X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv)
 #else

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A square of VF x VF floats, transposed in registers: vector i, lane j becomes vector j, lane i. First squares of 4 x 4 in each
- * 128-bit part of the vectors, then the parts among each other: every shuffle is one instruction without an index register. */
+ * A square of VF x VF floats, transposed in registers: vector i, lane j becomes vector j, lane i. First small
+ * squares (of 4) in each 128-bit part of the vectors, then the parts among each other: every shuffle is one instruction
+ * without an index register. */
 #ifndef TENON_TRANSPOSE_H
 #define TENON_TRANSPOSE_H
 
@@ -14,16 +15,16 @@
 #define TRANSPOSE_PARTS_(x, y, a, b, c, d) __builtin_shufflevector(x, y, a, b, c, d)
 #elif VF == 8
 #define TRANSPOSE_AT_(i, part) ((i) % 4 + (i) / 4 * 8 + 4 * (part))
-#define TRANSPOSE_PART_(part, a, b, c, d)                                      \
+#define TRANSPOSE_PART_(part, a, b, c, d)                                                                              \
     TRANSPOSE_AT_(a, part), TRANSPOSE_AT_(b, part), TRANSPOSE_AT_(c, part), TRANSPOSE_AT_(d, part)
-#define TRANSPOSE_PARTS_(x, y, ...)                                            \
+#define TRANSPOSE_PARTS_(x, y, ...)                                                                                    \
     __builtin_shufflevector(x, y, TRANSPOSE_PART_(0, __VA_ARGS__), TRANSPOSE_PART_(1, __VA_ARGS__))
 #elif VF == 16
 #define TRANSPOSE_AT_(i, part) ((i) % 4 + (i) / 4 * 16 + 4 * (part))
-#define TRANSPOSE_PART_(part, a, b, c, d)                                      \
+#define TRANSPOSE_PART_(part, a, b, c, d)                                                                              \
     TRANSPOSE_AT_(a, part), TRANSPOSE_AT_(b, part), TRANSPOSE_AT_(c, part), TRANSPOSE_AT_(d, part)
-#define TRANSPOSE_PARTS_(x, y, ...)                                            \
-    __builtin_shufflevector(x, y, TRANSPOSE_PART_(0, __VA_ARGS__), TRANSPOSE_PART_(1, __VA_ARGS__), \
+#define TRANSPOSE_PARTS_(x, y, ...)                                                                                    \
+    __builtin_shufflevector(x, y, TRANSPOSE_PART_(0, __VA_ARGS__), TRANSPOSE_PART_(1, __VA_ARGS__),                    \
                             TRANSPOSE_PART_(2, __VA_ARGS__), TRANSPOSE_PART_(3, __VA_ARGS__))
 #endif
 
@@ -54,10 +55,10 @@ SIMD_FN void transpose(vf *square)
         square[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
     }
 #elif VF == 16
-#define TRANSPOSE_HALVES_(x, y, a, b)                                          \
-    __builtin_shufflevector(x, y, 4 * (a), 4 * (a) + 1, 4 * (a) + 2, 4 * (a) + 3, 4 * (b), 4 * (b) + 1, 4 * (b) + 2, 4 * (b) + 3, \
-                            16 + 4 * (a), 17 + 4 * (a), 18 + 4 * (a), 19 + 4 * (a), 16 + 4 * (b), 17 + 4 * (b), \
-                            18 + 4 * (b), 19 + 4 * (b))
+#define TRANSPOSE_HALVES_(x, y, a, b)                                                                                  \
+    __builtin_shufflevector(x, y, 4 * (a), 4 * (a) + 1, 4 * (a) + 2, 4 * (a) + 3, 4 * (b), 4 * (b) + 1, 4 * (b) + 2,   \
+                            4 * (b) + 3, 16 + 4 * (a), 17 + 4 * (a), 18 + 4 * (a), 19 + 4 * (a), 16 + 4 * (b),         \
+                            17 + 4 * (b), 18 + 4 * (b), 19 + 4 * (b))
     UNROLL
     for (int i = 0; i < 4; i++) {
         const vf low01 = TRANSPOSE_HALVES_(square[i], square[i + 4], 0, 1);

@@ -16,11 +16,11 @@
 /* Computed once by the plan; lives in cpu_plan.state. */
 struct linear_state {
     int64_t m, n, k;
-    int64_t x_row, y_row, residual_row, w_row; /* strides of the rows; LINEAR_FOLDED when the leading axes fold into no one */
+    int64_t x_row, y_row, residual_row, w_row; /* strides of the rows; LINEAR_FOLDED: the leading axes have no one */
     int64_t scale_stride, group;
-    int64_t depth;   /* k, up to whole lanes */
+    int64_t depth; /* k, up to whole lanes */
     struct act act;
-    uint32_t path;   /* LINEAR_EMPTY ... */
+    uint32_t path;    /* LINEAR_EMPTY ... */
     uint32_t workers; /* tasks of a parallel region; 1: all on the calling thread */
     /* packed */
     int64_t rows;    /* of x that are packed at a time */
@@ -39,7 +39,7 @@ struct linear_run {
     const struct linear_state *state;
     void *const *ptr;
     char *workspace;
-    int64_t m0, m1;      /* packed: the rows at work */
+    int64_t m0, m1;            /* packed: the rows at work */
     atomic_uint_fast64_t next; /* the next piece of work */
 };
 
@@ -91,27 +91,29 @@ static void linear_emit(const struct linear_run *run, int64_t m, int64_t n0, int
 static inline struct pack_source linear_weights(const struct linear_run *run)
 {
     const struct linear_state *s = run->state;
-    return (struct pack_source){.data = run->ptr[TENON_LINEAR_W], .row_stride = s->w_row,
-                                .scale = run->ptr[TENON_LINEAR_W_SCALE], .scale_stride = s->scale_stride,
+    return (struct pack_source){.data = run->ptr[TENON_LINEAR_W],
+                                .row_stride = s->w_row,
+                                .scale = run->ptr[TENON_LINEAR_W_SCALE],
+                                .scale_stride = s->scale_stride,
                                 .group = s->group};
 }
 
 /* The type of an operand becomes a constant of the code that it runs. */
-#define LINEAR_BY_TYPE(dtype, call, ...)                                       \
-    do {                                                                       \
-        switch (dtype) {                                                       \
-        case TENON_F16:                                                        \
-            call(TENON_F16, __VA_ARGS__);                                      \
-            break;                                                             \
-        case TENON_BF16:                                                       \
-            call(TENON_BF16, __VA_ARGS__);                                     \
-            break;                                                             \
-        case TENON_I8:                                                         \
-            call(TENON_I8, __VA_ARGS__);                                       \
-            break;                                                             \
-        default:                                                               \
-            call(TENON_F32, __VA_ARGS__);                                      \
-        }                                                                      \
+#define LINEAR_BY_TYPE(dtype, call, ...)                                                                               \
+    do {                                                                                                               \
+        switch (dtype) {                                                                                               \
+        case TENON_F16:                                                                                                \
+            call(TENON_F16, __VA_ARGS__);                                                                              \
+            break;                                                                                                     \
+        case TENON_BF16:                                                                                               \
+            call(TENON_BF16, __VA_ARGS__);                                                                             \
+            break;                                                                                                     \
+        case TENON_I8:                                                                                                 \
+            call(TENON_I8, __VA_ARGS__);                                                                               \
+            break;                                                                                                     \
+        default:                                                                                                       \
+            call(TENON_F32, __VA_ARGS__);                                                                              \
+        }                                                                                                              \
     } while (0)
 
 #endif

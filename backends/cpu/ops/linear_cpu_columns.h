@@ -8,7 +8,8 @@
 #include "lib/columns.h"
 #include "ops/linear_cpu_dot.h"
 
-/* Columns of a strip: few enough that the sums stay in L1 and that all workers end together, but whole lines of any type. */
+/* Columns of a strip: few enough that the sums stay in L1 and that all workers end together, but whole lines of any
+ * type. */
 static int64_t linear_strip(const struct linear_state *s)
 {
     const int64_t most = COLUMNS_SUMS / s->m / 64 * 64, share = s->n / (4 * (int64_t)s->workers) / 64 * 64;
@@ -25,8 +26,9 @@ static void linear_columns_piece(void *context, uint32_t piece)
     float lanes[PRODUCT_LANES * COLUMNS_SUMS] __attribute__((aligned(64)));
     float sum[COLUMNS_SUMS] __attribute__((aligned(64))), scale[COLUMNS_SUMS] __attribute__((aligned(64)));
     const int64_t width = linear_strip(s), first = piece * width;
-    struct columns_block b = {.w = &w, .first = first, .columns = s->n - first < width ? s->n - first : width, .width = width,
-                              .x_stride = copied ? s->depth : s->m > 1 ? s->x_row : 0, .lanes = lanes, .scale = scale};
+    struct columns_block b = {.w = &w, .first = first, .width = width, .lanes = lanes, .scale = scale};
+    b.columns = s->n - first < width ? s->n - first : width;
+    b.x_stride = copied ? s->depth : s->m > 1 ? s->x_row : 0;
     for (b.k0 = 0; b.k0 < s->k; b.k0 += PRODUCT_BLOCK) {
         b.kc = s->k - b.k0 < PRODUCT_BLOCK ? s->k - b.k0 : PRODUCT_BLOCK;
         b.x = x + b.k0;

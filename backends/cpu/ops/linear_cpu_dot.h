@@ -7,8 +7,9 @@
 
 #include "ops/linear_cpu.h"
 
-#define LINEAR_DOT_ROWS (VF >= 16 || DOT_M == 1 ? 3 * DOT_M : 2 * DOT_M) /* more rows of x are faster packed (measured) */
-#define LINEAR_DOT_GROUPS 4   /* the most groups of rows of w that are one piece of work */
+#define LINEAR_DOT_ROWS                                                                                                \
+    (VF >= 16 || DOT_M == 1 ? 3 * DOT_M : 2 * DOT_M) /* more rows of x are faster packed (measured) */
+#define LINEAR_DOT_GROUPS 4                          /* the most groups of rows of w that are one piece of work */
 
 /* Rows of w that are one piece: few enough that all workers end together. */
 static int64_t linear_dot_step(const struct linear_state *s)
@@ -45,8 +46,9 @@ static int linear_dot_in_place(const struct cpu_plan *plan, const struct linear_
            (s->m == 1 || s->x_row != LINEAR_FOLDED);
 }
 
-/* DOT_ROWS rows of w from n on (beyond the last it is repeated) and `blocks` blocks of K from k0 on. The sums of x row m and block
- * q go to lanes[q * M + m], as rows `at` and following of the group. n_next, k_next: what is read after this, for the prefetch. */
+/* DOT_ROWS rows of w from n on (beyond the last it is repeated) and `blocks` blocks of K from k0 on. The sums of x row
+ * m and block q go to lanes[q * M + m], as rows `at` and following of the group. n_next, k_next: what is read after
+ * this, for the prefetch. */
 static void linear_dot_rows(const struct linear_run *run, const struct pack_source *w, const float *x, int64_t x_stride,
                             int64_t n, int64_t k0, int64_t blocks, int64_t n_next, int64_t k_next,
                             float (*lanes)[DOT_GROUP * PRODUCT_LANES], int64_t at)
@@ -79,8 +81,8 @@ static void linear_dot_rows(const struct linear_run *run, const struct pack_sour
 }
 
 /* One group of rows of w, from n on, over all of K: as many blocks at a time as there is room for their lanes. */
-static void linear_dot_group(const struct linear_run *run, const struct pack_source *w, const float *x, int64_t x_stride,
-                             int64_t n)
+static void linear_dot_group(const struct linear_run *run, const struct pack_source *w, const float *x,
+                             int64_t x_stride, int64_t n)
 {
     const struct linear_state *s = run->state;
     const int64_t rows = s->n - n < DOT_GROUP ? s->n - n : DOT_GROUP, room = LINEAR_DOT_ROWS / s->m;
@@ -93,8 +95,12 @@ static void linear_dot_group(const struct linear_run *run, const struct pack_sou
         const int64_t blocks = all - block < room ? all - block : room, k0 = block * PRODUCT_BLOCK;
         for (int64_t r = 0; r < rows; r += DOT_ROWS) {
             const int last = r + DOT_ROWS >= rows, end = last && block + blocks >= all;
-            linear_dot_rows(run, w, x, x_stride, n + r, k0, blocks, end ? n + DOT_GROUP : last ? n : n + r + DOT_ROWS,
-                            end ? 0 : last ? k0 + blocks * PRODUCT_BLOCK : k0, lanes, r);
+            int64_t n_next = n + r + DOT_ROWS, k_next = k0;
+            if (last) {
+                n_next = end ? n + DOT_GROUP : n;
+                k_next = end ? 0 : k0 + blocks * PRODUCT_BLOCK;
+            }
+            linear_dot_rows(run, w, x, x_stride, n + r, k0, blocks, n_next, k_next, lanes, r);
         }
         for (int64_t q = 0; q < blocks; q++)
             for (int64_t m = 0; m < s->m; m++)

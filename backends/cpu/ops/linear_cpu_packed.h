@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * linear as a packed product. For as many rows of x as the workspace takes at a time: (1) all threads pack them; (2) each worker
- * takes some columns of w after the other, packs them for itself (they stay in its L2) and multiplies them with all rows. So
- * w is read and packed once for these rows, nothing but x's panels is shared, and there are two parallel regions. */
+ * linear as a packed product. For as many rows of x as the workspace takes at a time: (1) all threads pack them; (2)
+ * each worker takes some columns of w after the other, packs them for itself (they stay in its L2) and multiplies them
+ * with all rows. So w is read and packed once for these rows, nothing but x's panels is shared, and there are two
+ * parallel regions. */
 #ifndef TENON_LINEAR_CPU_PACKED_H
 #define TENON_LINEAR_CPU_PACKED_H
 
 #include "ops/linear_cpu.h"
 
-#define LINEAR_X_BYTES (32u << 20) /* the most that packed x may take, but for one row */
-#define LINEAR_SLICE_ROWS 192      /* w is packed again for every slice of x: not worth it for fewer rows */
+#define LINEAR_X_BYTES    (32u << 20) /* the most that packed x may take, but for one row */
+#define LINEAR_SLICE_ROWS 192         /* w is packed again for every slice of x: not worth it for fewer rows */
 
 static int64_t linear_depth(const struct linear_state *s, int64_t k0)
 {
@@ -94,8 +95,8 @@ static void linear_ask(const struct linear_run *run, int64_t m, int64_t rows, in
     const struct tenon_tensor *y = &run->plan->tensor[TENON_LINEAR_Y];
     const uintptr_t size = TENON_DTYPE_SIZE(y->dtype), line = 64;
     for (int64_t r = 0; r < rows; r++) {
-        const uintptr_t at = (uintptr_t)run->ptr[TENON_LINEAR_Y] +
-                             size * (uintptr_t)(linear_row(y, run->state->y_row, m + r) + n);
+        const uintptr_t at =
+            (uintptr_t)run->ptr[TENON_LINEAR_Y] + size * (uintptr_t)(linear_row(y, run->state->y_row, m + r) + n);
         for (uintptr_t i = 0; i < size * (uintptr_t)columns; i += line)
             __builtin_prefetch((const void *)(at + i), 1);
     }
@@ -122,10 +123,14 @@ static void linear_tiles(const struct linear_run *run, const struct linear_piece
         const int64_t first = product_split(m, i), rows = product_split(m, i + 1) - first;
         for (int64_t j = 0; j < p->w_panels; j++, c += PRODUCT_MR * PRODUCT_NR) {
             const int64_t n = (p->w_panel + j) * PRODUCT_NR, columns = s->n - n < PRODUCT_NR ? s->n - n : PRODUCT_NR;
-            const struct product_tile tile = {
-                .a = linear_x_panel(run, i, block), .a_stride = product_stride(len, rows),
-                .b = p->b + j * linear_block(s, PRODUCT_NR), .b_stride = product_stride(len, PRODUCT_NR),
-                .lanes = PRODUCT_LANES, .len = len, .c = sum, .c_stride = PRODUCT_NR};
+            const struct product_tile tile = {.a = linear_x_panel(run, i, block),
+                                              .a_stride = product_stride(len, rows),
+                                              .b = p->b + j * linear_block(s, PRODUCT_NR),
+                                              .b_stride = product_stride(len, PRODUCT_NR),
+                                              .lanes = PRODUCT_LANES,
+                                              .len = len,
+                                              .c = sum,
+                                              .c_stride = PRODUCT_NR};
             if (last)
                 linear_ask(run, run->m0 + first, rows, n, columns);
             product_tile(&tile, (int)rows, (int)((columns + VF - 1) / VF));
@@ -149,7 +154,8 @@ static void linear_worker(void *context, uint32_t worker)
         const int64_t i = (int64_t)atomic_fetch_add_explicit(&run->next, 1, memory_order_relaxed);
         if (i >= pieces)
             return;
-        struct linear_piece p = {.w_panel = i / slices * s->columns, .b = b,
+        struct linear_piece p = {.w_panel = i / slices * s->columns,
+                                 .b = b,
                                  .c = b + s->columns * linear_block(s, PRODUCT_NR),
                                  .x_panel = x_panels * (i % slices) / slices,
                                  .x_end = x_panels * (i % slices + 1) / slices};
