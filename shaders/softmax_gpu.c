@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Launches of softmax. Short rows: one work-group a row. What a launch does depends on cols and the attributes alone, never on
+ * Launches of softmax. Short rows: one work-group a row. Long rows, one by one: the sums of tiles, their merging, the writing of tiles. What a launch does depends on cols and the attributes alone, never on
  * rows, so that a row has the same bits in every batch. */
 #include "recipe.h"
 
@@ -9,12 +9,18 @@
 #include <tenon/ops/softmax.h>
 
 /* Of lib/softmax.h. */
+enum { WHOLE = 0, SUM = 1, WRITE = 2 };
+enum { TILE_BYTES = 64, JOIN_LOCAL = 64 };
 enum { STATS_ANY = 1, STATS_ARGMAX = 2, STATS_MARGIN = 4, STATS_ENTROPY = 8, STATE_BYTES = 32 };
 
 /* Scratch is reused from chunk to chunk of the rows; these keep it small. */
 #define WORK_BYTES (UINT64_C(64) << 20)
 #define STATE_ROWS (UINT64_C(1) << 20)
 #define LAUNCHES_MAX 65536u
+/* Longer rows are cut. A bound on the loops of an invocation too: some devices stop after 65535 rounds without a word. */
+#ifndef WHOLE_COLS
+#define WHOLE_COLS UINT64_C(65536)
+#endif
 
 struct job {
     const struct tenon_softmax_params *params;
@@ -91,7 +97,7 @@ static uint32_t choose_algo(const struct tenon_softmax_params *params)
     return params->algo == TENON_SOFTMAX_AUTO ? TENON_SOFTMAX_THREE_PASS_RECOMPUTE : params->algo;
 }
 
-static void add_specs(const struct job *job, struct gpu_launch *launch)
+static void add_specs(const struct job *job, struct gpu_launch *launch, uint32_t tiled)
 {
     const struct tenon_softmax_params *params = job->params;
     int has_bias = job->bias.slot != GPU_SLOT_NONE, has_row_scale = job->row_scale.slot != GPU_SLOT_NONE;
@@ -108,6 +114,7 @@ static void add_specs(const struct job *job, struct gpu_launch *launch)
     gpu_launch_spec(launch, params->scale != 1.0f || has_bias);
     gpu_launch_spec(launch, params->inv_temp != 1.0f || has_row_scale);
     gpu_launch_spec(launch, job->stats);
+    gpu_launch_spec(launch, tiled);
 }
 
 /* One value a row: element `row` of a list, or the only one. */
@@ -121,6 +128,14 @@ static uint32_t stride_of(const struct gpu_rows *rows, uint64_t n)
     return n > 1 ? (uint32_t)rows->stride : 0;
 }
 
+static void add_floats(const struct job *job, struct gpu_launch *launch)
+{
+    gpu_launch_f32(launch, job->params->scale);
+    gpu_launch_f32(launch, job->params->inv_temp);
+    gpu_launch_f32(launch, job->params->phi);
+    gpu_launch_f32(launch, job->params->win);
+}
+
 static int add_rows(struct job *job, uint64_t row, uint64_t n, const uint32_t groups[3])
 {
     struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_row", job->local);
@@ -128,7 +143,7 @@ static int add_rows(struct job *job, uint64_t row, uint64_t n, const uint32_t gr
         return 0;
     for (uint32_t i = 0; i < 3; i++)
         launch->groups[i] = groups[i];
-    add_specs(job, launch);
+    add_specs(job, launch, WHOLE);
     tenon__gpu_bind(launch, &job->x, row, 0);
     tenon__gpu_bind(launch, &job->bias, row, 0);
     tenon__gpu_bind(launch, &job->mask, row, 0);
@@ -146,14 +161,13 @@ static int add_rows(struct job *job, uint64_t row, uint64_t n, const uint32_t gr
     gpu_launch_u32(launch, tenon__gpu_shift(&job->x, row, 0));
     gpu_launch_u32(launch, tenon__gpu_shift(&job->mask, row, 0));
     gpu_launch_u32(launch, tenon__gpu_shift(&job->y, row, 0));
-    gpu_launch_f32(launch, job->params->scale);
-    gpu_launch_f32(launch, job->params->inv_temp);
-    gpu_launch_f32(launch, job->params->phi);
-    gpu_launch_f32(launch, job->params->win);
+    gpu_launch_u32(launch, 0);
+    gpu_launch_u32(launch, 0);
+    add_floats(job, launch);
     return 1;
 }
 
-static int add_stats(struct job *job, uint64_t row, uint64_t n)
+static int add_stats(struct job *job, uint64_t row, uint64_t n, uint64_t states)
 {
     uint32_t local = 64;
     for (uint64_t done = 0; done < n;) {
@@ -163,7 +177,7 @@ static int add_stats(struct job *job, uint64_t row, uint64_t n)
         uint64_t groups = tenon__gpu_grid(job->limits, (n - done + local - 1) / local, launch->groups);
         uint64_t count = groups * local < n - done ? groups * local : n - done;
         gpu_launch_spec(launch, job->wanted);
-        gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, job->work_rows * job->cols * 4 + done * STATE_BYTES);
+        gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, states + done * STATE_BYTES);
         for (uint32_t i = 0; i < sizeof(job->stat) / sizeof(job->stat[0]); i++)
             tenon__gpu_bind(launch, &job->stat[i], 0, row + done);
         gpu_launch_u32(launch, (uint32_t)count);
@@ -193,6 +207,86 @@ static int32_t too_many(const struct job *job)
     return job->recipe->host->fail(job->recipe->host, TENON_E_UNSUPPORTED, message);
 }
 
+/* ---- long rows ---- */
+
+/* The scratch of a row: f32 values for the reload algorithm, records of the tiles, what writing needs, records of the stretches of
+ * softmax_join, statistics. */
+struct long_row {
+    uint64_t row, tile, tiles;
+    uint64_t states, stats; /* byte offsets */
+};
+
+static int add_tiles(struct job *job, const struct long_row *at, uint32_t tiled)
+{
+    /* Columns in parts whose tiles lie within a launch's reach. */
+    uint64_t part = GPU_SPAN / 4 / at->tile * at->tile;
+    for (uint64_t col = 0; col < job->cols; col += part) {
+        struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_row", job->local);
+        if (launch == NULL)
+            return 0;
+        uint64_t n = job->cols - col < part ? job->cols - col : part;
+        launch->groups[0] = (uint32_t)((n + at->tile - 1) / at->tile);
+        add_specs(job, launch, tiled);
+        tenon__gpu_bind(launch, &job->x, at->row, col);
+        tenon__gpu_bind(launch, &job->bias, job->bias.rows == 1 ? 0 : at->row, col);
+        tenon__gpu_bind(launch, &job->mask, job->mask.rows == 1 ? 0 : at->row, col);
+        bind_list(launch, &job->valid_len, at->row);
+        bind_list(launch, &job->row_scale, at->row);
+        bind_list(launch, &job->sink, at->row);
+        tenon__gpu_bind(launch, &job->y, at->row, col);
+        gpu_launch_buffer(launch, job->work_rows ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, job->work_rows ? col * 4 : 0);
+        gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, at->states);
+        gpu_launch_u32(launch, (uint32_t)job->cols);
+        for (int i = 0; i < 4; i++)
+            gpu_launch_u32(launch, 0);
+        gpu_launch_u32(launch, tenon__gpu_shift(&job->x, at->row, col));
+        gpu_launch_u32(launch, tenon__gpu_shift(&job->mask, job->mask.rows == 1 ? 0 : at->row, col));
+        gpu_launch_u32(launch, tenon__gpu_shift(&job->y, at->row, col));
+        gpu_launch_u32(launch, (uint32_t)at->tile);
+        gpu_launch_u32(launch, (uint32_t)col);
+        add_floats(job, launch);
+    }
+    return 1;
+}
+
+static int add_join(struct job *job, const struct long_row *at, uint32_t tiled)
+{
+    struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_join", JOIN_LOCAL);
+    if (launch == NULL)
+        return 0;
+    add_specs(job, launch, tiled);
+    gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, at->states);
+    bind_list(launch, &job->valid_len, at->row);
+    bind_list(launch, &job->row_scale, at->row);
+    bind_list(launch, &job->sink, at->row);
+    gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, at->stats);
+    gpu_launch_u32(launch, (uint32_t)job->cols);
+    gpu_launch_u32(launch, (uint32_t)at->tiles);
+    gpu_launch_f32(launch, job->params->inv_temp);
+    return 1;
+}
+
+static int32_t add_long_rows(struct job *job)
+{
+    struct long_row at = {.tile = WHOLE_COLS};
+    while (job->cols / at.tile > 8192)
+        at.tile *= 2;
+    at.tiles = (job->cols + at.tile - 1) / at.tile;
+    job->work_rows = job->algo == TENON_SOFTMAX_THREE_PASS_RELOAD && job->y.slot != GPU_SLOT_NONE && job->y.dtype != TENON_F32;
+    at.states = job->work_rows * job->cols * 4;
+    at.stats = at.states + (at.tiles + 1 + JOIN_LOCAL) * TILE_BYTES;
+    job->recipe->scratch = at.stats + STATE_BYTES;
+    for (at.row = 0; at.row < job->rows; at.row++) {
+        if (job->recipe->n > LAUNCHES_MAX)
+            return too_many(job);
+        if (!add_tiles(job, &at, SUM) || !add_join(job, &at, SUM) || !add_join(job, &at, WRITE) ||
+            (job->y.slot != GPU_SLOT_NONE && !add_tiles(job, &at, WRITE)) ||
+            (job->stats && !add_stats(job, at.row, 1, at.stats)))
+            return TENON_E_NOMEM;
+    }
+    return TENON_OK;
+}
+
 static int32_t add_all(struct job *job)
 {
     if (job->algo == TENON_SOFTMAX_THREE_PASS_RELOAD && job->y.dtype != TENON_F32 && job->y.slot != GPU_SLOT_NONE && job->cols) {
@@ -207,7 +301,7 @@ static int32_t add_all(struct job *job)
         uint64_t n = tenon__gpu_grid(job->limits, left < chunk ? left : chunk, groups);
         if (job->recipe->n > LAUNCHES_MAX)
             return too_many(job);
-        if (!add_rows(job, row, n, groups) || (job->stats && !add_stats(job, row, n)))
+        if (!add_rows(job, row, n, groups) || (job->stats && !add_stats(job, row, n, job->work_rows * job->cols * 4)))
             return TENON_E_NOMEM;
         states = n > states ? n : states;
         row += n;
@@ -229,10 +323,9 @@ static int32_t softmax_recipe(const void *params, const struct tenon_tensor *ten
     job.local = choose_local(limits, job.cols, job.algo == TENON_SOFTMAX_ONLINE && job.stats & STATS_ENTROPY ? 4 : 3);
     if (job.local == 0)
         return recipe->host->fail(recipe->host, TENON_E_UNSUPPORTED, "x: the rows are too long for this device's loops");
-    if (job.cols * 4 >= GPU_SPAN)
-        return recipe->host->fail(recipe->host, TENON_E_UNSUPPORTED, "x: rows beyond 2 GiB are not supported");
-    snprintf(recipe->impl, sizeof(recipe->impl), "softmax_row %s", algos[job.algo]);
-    status = add_all(&job);
+    snprintf(recipe->impl, sizeof(recipe->impl), "softmax_row %s%s", algos[job.algo],
+             job.cols > WHOLE_COLS ? ", rows in tiles" : "");
+    status = job.cols > WHOLE_COLS ? add_long_rows(&job) : add_all(&job);
     if (status == TENON_OK)
         status = gpu_recipe_check(recipe, limits);
     if (status != TENON_OK)

@@ -19,6 +19,7 @@ TN_SPEC(10, SINK)      /* 0 none, 1 one a row, 2 one for all */
 TN_SPEC(11, HAS_SCALE) /* v = fma(x, scale, bias), else x */
 TN_SPEC(12, HAS_T)     /* T may differ from 1 */
 TN_SPEC(13, STATS)     /* set of SM_STATS_*; 0: no statistics */
+TN_SPEC(14, TILED)     /* softmax_row: SM_WHOLE, SM_SUM or SM_WRITE */
 
 #include "num.h"
 #include "reduce.h"
@@ -28,6 +29,10 @@ TN_SPEC(13, STATS)     /* set of SM_STATS_*; 0: no statistics */
 #define SM_EXT 3u
 #define SM_ONLINE 4u
 #define SM_FIXED 5u
+
+#define SM_WHOLE 0u /* a work-group does a whole row */
+#define SM_SUM 1u   /* a long row: the sums of its tiles */
+#define SM_WRITE 2u /* ... and, after softmax_join, its y */
 
 #define SM_STATS_ANY 1u
 #define SM_STATS_ARGMAX 2u
@@ -140,6 +145,7 @@ TN_STRUCT(sm_sums) {
     tn_pair ea;
     tn_pair a;       /* SM_EXT: sum = a * 2^n */
     float n;
+    uint redone;     /* SM_EXT: the row or tile is beyond the range of (a, n) */
 };
 
 /* What writing a row needs; the first six words are shared by a work-group, and a seventh. */
@@ -156,6 +162,133 @@ TN_STRUCT(sm_end) {
     tn_pair s;       /* S */
 };
 
+/* A sum against ref, against r. */
+TN_FN tn_pair sm_rebase(tn_pair s, float ref, float r, float t)
+{
+    tn_pair d = tn_two_sum(ref, -r);
+    if (HAS_T != 0u) {
+        tn_pair p = tn_two_prod(d.hi, t);
+        d = tn_pair_make(p.hi, p.lo + d.lo * t);
+    }
+    tn_pair moved = tn_pair_mul_pair(s, tn_exp_pair(d.hi));
+    return tn_pair_add(moved, moved.hi * d.lo);
+}
+
+/* a * 2^n against r, where |n*ln2 - r| < 0.4. */
+TN_FN tn_pair sm_ext_sum(tn_pair a, float r, float n)
+{
+    float factor = n > -1.0e9f ? tn_exp(-tn_exp_rest(r, n)) : 0.0f;
+    return tn_pair_mul_pair(a, tn_pair_make(factor, 0.0f));
+}
+
+/* Tile records, SM_TILE_WORDS words each. */
+#define SM_TILE_WORDS 16u
+
+TN_FN void sm_sums_save(TN_BUF state, uint at, sm_sums sums)
+{
+    TN_W(state, at) = tn_as_uint(sums.key);
+    TN_W(state, at + 1u) = sums.index;
+    TN_W(state, at + 2u) = tn_as_uint(sums.best);
+    TN_W(state, at + 3u) = tn_as_uint(sums.second);
+    TN_W(state, at + 4u) = sums.present;
+    TN_W(state, at + 5u) = tn_bits(sums.s.hi);
+    TN_W(state, at + 6u) = tn_bits(sums.s.lo);
+    TN_W(state, at + 7u) = tn_bits(sums.ref);
+    TN_W(state, at + 8u) = tn_bits(sums.es.hi);
+    TN_W(state, at + 9u) = tn_bits(sums.es.lo);
+    TN_W(state, at + 10u) = tn_bits(sums.ea.hi);
+    TN_W(state, at + 11u) = tn_bits(sums.ea.lo);
+    TN_W(state, at + 12u) = tn_bits(sums.a.hi);
+    TN_W(state, at + 13u) = tn_bits(sums.a.lo);
+    TN_W(state, at + 14u) = tn_bits(sums.n);
+    TN_W(state, at + 15u) = sums.redone;
+}
+
+TN_FN sm_sums sm_sums_load(TN_BUF state, uint at)
+{
+    sm_sums sums;
+    sums.key = tn_as_int(TN_W(state, at));
+    sums.index = TN_W(state, at + 1u);
+    sums.best = tn_as_int(TN_W(state, at + 2u));
+    sums.second = tn_as_int(TN_W(state, at + 3u));
+    sums.present = TN_W(state, at + 4u);
+    sums.s = tn_pair_make(tn_float(TN_W(state, at + 5u)), tn_float(TN_W(state, at + 6u)));
+    sums.ref = tn_float(TN_W(state, at + 7u));
+    sums.es = tn_pair_make(tn_float(TN_W(state, at + 8u)), tn_float(TN_W(state, at + 9u)));
+    sums.ea = tn_pair_make(tn_float(TN_W(state, at + 10u)), tn_float(TN_W(state, at + 11u)));
+    sums.a = tn_pair_make(tn_float(TN_W(state, at + 12u)), tn_float(TN_W(state, at + 13u)));
+    sums.n = tn_float(TN_W(state, at + 14u));
+    sums.redone = TN_W(state, at + 15u);
+    return sums;
+}
+
+TN_FN sm_sums sm_sums_empty(float ref)
+{
+    sm_sums sums;
+    tn_pair nothing = tn_pair_make(0.0f, 0.0f);
+    sums.key = SM_KEY_NONE;
+    sums.index = 0xffffffffu;
+    sums.best = SM_KEY_NONE;
+    sums.second = SM_KEY_NONE;
+    sums.present = 0u;
+    sums.s = nothing;
+    sums.ref = ref;
+    sums.es = nothing;
+    sums.ea = nothing;
+    sums.a = nothing;
+    sums.n = SM_NO_EXPONENT;
+    sums.redone = 0u;
+    return sums;
+}
+
+/* Two neighbouring stretches of a row; a is the one of the lower columns. */
+TN_FN sm_sums sm_sums_merge(sm_sums a, sm_sums b, float t)
+{
+    sm_sums c;
+    c.key = max(a.key, b.key);
+    c.best = max(a.best, b.best);
+    c.index = b.best > a.best ? b.index : a.index;
+    c.second = max(min(a.best, b.best), max(a.second, b.second));
+    c.present = a.present + b.present;
+    bool a_none = a.best <= SM_KEY_NEG_INF;
+    bool b_none = b.best <= SM_KEY_NEG_INF;
+    float am = sm_key_value(a.best);
+    float bm = sm_key_value(b.best);
+    float m = a_none ? bm : (b_none ? am : tn_fmax(am, bm));
+    /* sums against their references; a stretch without weight has no reference */
+    c.ref = a_none ? b.ref : (b_none ? a.ref : tn_fmax(a.ref, b.ref));
+    tn_pair nothing = tn_pair_make(0.0f, 0.0f);
+    tn_pair as = nothing;
+    tn_pair bs = nothing;
+    if (!a_none)
+        as = sm_rebase(a.s, a.ref, c.ref, t);
+    if (!b_none)
+        bs = sm_rebase(b.s, b.ref, c.ref, t);
+    c.s = tn_pair_add_pair(as, bs);
+    c.es = nothing;
+    c.ea = nothing;
+    if ((STATS & SM_STATS_ENTROPY) != 0u) {
+        if (!a_none) {
+            tn_pair w = tn_exp_pair(sm_delta(am, m, t));
+            tn_pair d = tn_pair_make(sm_delta(am, m, t), 0.0f);
+            c.es = tn_pair_mul_pair(a.es, w);
+            c.ea = tn_pair_mul_pair(tn_pair_add_pair(a.ea, tn_pair_mul_pair(a.es, d)), w);
+        }
+        if (!b_none) {
+            tn_pair w = tn_exp_pair(sm_delta(bm, m, t));
+            tn_pair d = tn_pair_make(sm_delta(bm, m, t), 0.0f);
+            c.es = tn_pair_add_pair(c.es, tn_pair_mul_pair(b.es, w));
+            c.ea = tn_pair_add_pair(c.ea, tn_pair_mul_pair(tn_pair_add_pair(b.ea, tn_pair_mul_pair(b.es, d)), w));
+        }
+    }
+    c.n = tn_fmax(a.n, b.n);
+    float af = tn_pow2(a.n - c.n);
+    float bf = tn_pow2(b.n - c.n);
+    c.a = tn_pair_add_pair(tn_pair_make(a.a.hi * af, a.a.lo * af), tn_pair_make(b.a.hi * bf, b.a.lo * bf));
+    c.redone = a.redone | b.redone;
+    return c;
+}
+
 TN_FN sm_end sm_row_end(sm_row row, sm_sums sums)
 {
     sm_end end;
@@ -168,7 +301,8 @@ TN_FN sm_end sm_row_end(sm_row row, sm_sums sums)
     end.n = sums.n;
     float sink_term = sunk ? tn_exp(sm_delta(row.sink, end.r, row.t)) : 0.0f;
     end.top = tn_exp(sm_delta(m, end.r, row.t));
-    if (ALGO == SM_EXT && sums.n > -1.0e9f) {
+    end.n = sums.redone != 0u ? SM_NO_EXPONENT : end.n;
+    if (ALGO == SM_EXT && end.n > -1.0e9f) {
         /* the sink is one more term; then S = a * exp(n*ln2 - R), |n*ln2 - R| < 0.4 */
         tn_pair a = sums.a;
         if (SINK != 0u) {
@@ -182,20 +316,11 @@ TN_FN sm_end sm_row_end(sm_row row, sm_sums sums)
             end.n = top_n;
         }
         end.inverse = tn_pair_inverse(a);
-        float factor = tn_exp(-tn_exp_rest(end.r, end.n));
-        end.s = tn_pair_mul_pair(a, tn_pair_make(factor, 0.0f));
+        end.s = sm_ext_sum(a, end.r, end.n);
     } else {
         tn_pair s = sums.s;
-        if (ALGO == SM_FIXED || SINK != 0u) {
-            tn_pair d = tn_two_sum(sums.ref, -end.r);
-            if (HAS_T != 0u) {
-                tn_pair p = tn_two_prod(d.hi, row.t);
-                d = tn_pair_make(p.hi, p.lo + d.lo * row.t);
-            }
-            tn_pair f = tn_exp_pair(d.hi);
-            s = tn_pair_mul_pair(s, f);
-            s = tn_pair_add(s, s.hi * d.lo);
-        }
+        if (ALGO == SM_FIXED || SINK != 0u)
+            s = sm_rebase(s, sums.ref, end.r, row.t);
         end.s = tn_pair_add(s, sink_term);
         end.inverse = tn_pair_inverse(end.s);
     }
@@ -293,6 +418,17 @@ TN_FN sm_stats sm_row_stats(sm_row row, sm_sums sums, sm_end end)
         stats.energy = TN_NAN_BITS;
     }
     return stats;
+}
+
+TN_FN void sm_stats_save(TN_BUF state, uint at, sm_stats stats)
+{
+    TN_W(state, at) = stats.max;
+    TN_W(state, at + 1u) = stats.argmax;
+    TN_W(state, at + 2u) = stats.lse;
+    TN_W(state, at + 3u) = stats.pmax;
+    TN_W(state, at + 4u) = stats.margin;
+    TN_W(state, at + 5u) = stats.entropy;
+    TN_W(state, at + 6u) = stats.energy;
 }
 
 #endif
