@@ -10,6 +10,11 @@
 
 #define TILE_N 64u /* of linear.k */
 #define LAUNCHES_MAX 65536u
+#define SUMS_BYTES (UINT64_C(256) << 20) /* scratch for sums that several launches make */
+/* Depth of a launch on software devices, whose compilers may bound the rounds of a shader's loops; of tiles, hence of 32. */
+#ifndef SOFTWARE_DEPTH
+#define SOFTWARE_DEPTH UINT64_C(8192)
+#endif
 
 struct job {
     const struct tenon_linear_params *params;
@@ -87,17 +92,18 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 }
 
 struct part {
-    uint64_t m, n, rows, cols;
+    uint64_t m, n, k, rows, cols, depth;
 };
 
-static void bind(struct gpu_launch *launch, const struct gpu_rows *rows, int transposed, uint64_t index)
+/* An operand at (index, k). */
+static void bind(struct gpu_launch *launch, const struct gpu_rows *rows, int transposed, uint64_t index, uint64_t k)
 {
-    tenon__gpu_bind(launch, rows, transposed ? 0 : index, transposed ? index : 0);
+    tenon__gpu_bind(launch, rows, transposed ? k : index, transposed ? index : k);
 }
 
-static uint32_t shift(const struct gpu_rows *rows, int transposed, uint64_t index)
+static uint32_t shift(const struct gpu_rows *rows, int transposed, uint64_t index, uint64_t k)
 {
-    return tenon__gpu_shift(rows, transposed ? 0 : index, transposed ? index : 0);
+    return tenon__gpu_shift(rows, transposed ? k : index, transposed ? index : k);
 }
 
 static int add_part(struct job *job, const struct tile *tile, const struct part *part)
@@ -113,23 +119,26 @@ static int add_part(struct job *job, const struct tile *tile, const struct part 
         tenon__gpu_dtype(job->x.dtype), tenon__gpu_dtype(job->w.dtype), tenon__gpu_dtype(job->y.dtype),
         tenon__gpu_dtype(job->residual.dtype), job->bias.slot != GPU_SLOT_NONE, job->scale.slot != GPU_SLOT_NONE,
         params->act, params->trans_x, params->trans_w, tile->m, tile->micro_m, tile->micro_n,
+        (part->k > 0 ? 1u : 0u) | (part->k + part->depth < job->k ? 2u : 0u),
     };
     for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++)
         gpu_launch_spec(launch, specs[i]);
-    bind(launch, &job->x, trans_x, part->m);
-    bind(launch, &job->w, trans_w, part->n);
+    bind(launch, &job->x, trans_x, part->m, part->k);
+    bind(launch, &job->w, trans_w, part->n, part->k);
     tenon__gpu_bind(launch, &job->scale, part->n, 0);
     tenon__gpu_bind(launch, &job->bias, 0, part->n);
     tenon__gpu_bind(launch, &job->residual, part->m, part->n);
     tenon__gpu_bind(launch, &job->y, part->m, part->n);
+    gpu_launch_buffer(launch, part->depth < job->k ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, 0);
     const uint32_t words[] = {
-        (uint32_t)part->rows, (uint32_t)part->cols, (uint32_t)job->k,
+        (uint32_t)part->rows, (uint32_t)part->cols, (uint32_t)part->depth,
         trans_x ? 1 : part->rows > 1 ? (uint32_t)job->x.stride : 0, trans_x ? (uint32_t)job->x.stride : 1,
         trans_w ? 1 : part->cols > 1 ? (uint32_t)job->w.stride : 0, trans_w ? (uint32_t)job->w.stride : 1,
         (uint32_t)job->scale.stride, (uint32_t)job->group,
         part->rows > 1 ? (uint32_t)job->residual.stride : 0, part->rows > 1 ? (uint32_t)job->y.stride : 0,
-        shift(&job->x, trans_x, part->m), shift(&job->w, trans_w, part->n),
+        shift(&job->x, trans_x, part->m, part->k), shift(&job->w, trans_w, part->n, part->k),
         tenon__gpu_shift(&job->residual, part->m, part->n), tenon__gpu_shift(&job->y, part->m, part->n),
+        (uint32_t)part->k,
     };
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         gpu_launch_u32(launch, words[i]);
@@ -138,38 +147,70 @@ static int add_part(struct job *job, const struct tile *tile, const struct part 
     return 1;
 }
 
+/* How much of K a launch takes: all, but where the loops or the reach of a launch end. A multiple of 32, or all. */
+static uint64_t choose_depth(const struct job *job)
+{
+    uint64_t depth = job->k, reach;
+    if (job->limits->software && depth > SOFTWARE_DEPTH)
+        depth = SOFTWARE_DEPTH;
+    /* Half of the reach for K, the other half is for the other axis. */
+    reach = GPU_SPAN / 2 / job->x.size / (job->params->trans_x && job->x.stride ? job->x.stride : 1);
+    depth = smaller(depth, reach < 32 ? 32 : reach);
+    reach = GPU_SPAN / 2 / job->w.size / (job->params->trans_w && job->w.stride ? job->w.stride : 1);
+    depth = smaller(depth, reach < 32 ? 32 : reach);
+    return depth < job->k ? depth / 32 * 32 : depth;
+}
+
+/* Rows and columns of a launch; 0 rows or columns: cannot be. */
+static struct part choose_part(const struct job *job, const struct tile *tile)
+{
+    const struct gpu_limits *limits = job->limits;
+    int trans_x = job->params->trans_x != 0, trans_w = job->params->trans_w != 0;
+    struct part part = {.depth = choose_depth(job)};
+    uint64_t across = part.depth ? part.depth - 1 : 0;
+    uint64_t cols = smaller(job->n, (uint64_t)limits->groups_max[0] * TILE_N);
+    cols = span(&job->w, trans_w ? 1 : job->w.stride, trans_w ? across * job->w.stride : across, cols);
+    if (job->scale.slot != GPU_SLOT_NONE)
+        cols = span(&job->scale, job->scale.stride, job->scale.cols, cols);
+    part.cols = smaller(cols, GPU_SPAN / 8);
+    uint64_t rows = smaller(job->m, (uint64_t)limits->groups_max[1] * tile->m);
+    rows = span(&job->x, trans_x ? 1 : job->x.stride, trans_x ? across * job->x.stride : across, rows);
+    rows = span(&job->y, job->y.stride, part.cols, rows);
+    part.rows = span(&job->residual, job->residual.stride, part.cols, rows);
+    if (part.depth < job->k && part.cols) {
+        part.cols = smaller(part.cols, SUMS_BYTES / 4);
+        uint64_t most = SUMS_BYTES / 4 / part.cols;
+        part.rows = smaller(part.rows, most < 1 ? 1 : most);
+    }
+    return part;
+}
+
 static int32_t add_all(struct job *job)
 {
     struct tile tile = choose_tile(job);
-    const struct gpu_limits *limits = job->limits;
-    int trans_x = job->params->trans_x != 0, trans_w = job->params->trans_w != 0;
-    /* along K both operands are walked whole */
-    uint64_t x_across = job->k == 0 ? 0 : trans_x ? (job->k - 1) * job->x.stride : job->k - 1;
-    uint64_t w_across = job->k == 0 ? 0 : trans_w ? (job->k - 1) * job->w.stride : job->k - 1;
-    uint64_t cols = smaller(job->n, (uint64_t)limits->groups_max[0] * TILE_N);
-    cols = span(&job->w, trans_w ? 1 : job->w.stride, w_across, cols);
-    if (job->scale.slot != GPU_SLOT_NONE && cols)
-        cols = span(&job->scale, job->scale.stride, job->scale.cols, cols);
-    cols = smaller(cols, GPU_SPAN / 8);
-    if (cols == 0)
-        return refuse(job, "w", "2 GiB or more along K is not supported");
-    uint64_t rows = smaller(job->m, (uint64_t)limits->groups_max[1] * tile.m);
-    rows = span(&job->x, trans_x ? 1 : job->x.stride, x_across, rows);
-    if (rows == 0)
-        return refuse(job, "x", "2 GiB or more along K is not supported");
-    rows = span(&job->y, job->y.stride, cols, rows);
-    rows = span(&job->residual, job->residual.stride, cols, rows);
+    const struct part most = choose_part(job, &tile);
+    if (most.cols == 0)
+        return refuse(job, "w", "32 steps along K reach beyond 2 GiB, which is not supported");
+    if (most.rows == 0)
+        return refuse(job, "x", "32 steps along K reach beyond 2 GiB, which is not supported");
     struct part part;
     for (part.m = 0; part.m < job->m; part.m += part.rows) {
-        part.rows = smaller(job->m - part.m, rows);
+        part.rows = smaller(job->m - part.m, most.rows);
         for (part.n = 0; part.n < job->n; part.n += part.cols) {
-            part.cols = smaller(job->n - part.n, cols);
-            if (job->recipe->n >= LAUNCHES_MAX)
-                return refuse(job, "y", "more than 65536 launches");
-            if (!add_part(job, &tile, &part))
-                return TENON_E_NOMEM;
+            part.cols = smaller(job->n - part.n, most.cols);
+            part.k = 0;
+            do {
+                part.depth = smaller(job->k - part.k, most.depth);
+                if (job->recipe->n >= LAUNCHES_MAX)
+                    return refuse(job, "y", "more than 65536 launches");
+                if (!add_part(job, &tile, &part))
+                    return TENON_E_NOMEM;
+                part.k += part.depth;
+            } while (part.k < job->k);
         }
     }
+    if (most.depth < job->k)
+        job->recipe->scratch = smaller(job->m, most.rows) * smaller(job->n, most.cols) * 4;
     return TENON_OK;
 }
 

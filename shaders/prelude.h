@@ -15,6 +15,9 @@
  * Not in the dialect: return in a kernel, casts (T)x, size_t, 64-bit integers, bool in a struct or buffer, % on signed integers,
  * float literals in hexadecimal. Unsigned literals end in u.
  *
+ * TN_UNROLL before a `for` whose trip count is constant: arrays indexed by such loops are registers. (Some devices end a shader without a
+ * word after 65535 rounds of loops in all; recipes bound what an invocation does.)
+ *
  * FMA: tn_fma(a,b,c) is one rounding where the device has a fast one and a*b+c with two elsewhere (Vulkan does not promise
  * either). What needs the single rounding calls tn_fma_exact (lib/num.h). Nothing else is ever contracted or
  * reassociated: OpenCL by pragma, GLSL by TN_PRECISE on the variables where it matters.
@@ -65,6 +68,7 @@ TN_RUNTIME(#endif)
         shared_arrays
 #define TN_END }
 #define TN_SHARED(type, name, count) __local type name[count];
+#define TN_UNROLL _Pragma("unroll")
 
 #define TN_LID ((uint)get_local_id(0))
 #define TN_GROUP_X ((uint)get_group_id(0))
@@ -143,6 +147,7 @@ TN_RUNTIME(#endif)
 
 #extension GL_EXT_buffer_reference : require
 #extension GL_KHR_shader_subgroup_basic : require
+#extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : enable
 
 #ifdef TN_STORAGE16
@@ -210,6 +215,7 @@ layout(push_constant, std430) uniform tn_args_ {
         GPU_ARGS(TN_BUF_LOCAL_, TN_U32_LOCAL_, TN_I32_LOCAL_, TN_F32_LOCAL_)
 #define TN_END }
 #define TN_SHARED(type, name, count) shared type name[count];
+#define TN_UNROLL [[unroll]]
 
 #define TN_LID gl_LocalInvocationIndex
 #define TN_GROUP_X gl_WorkGroupID.x
