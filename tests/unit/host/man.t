@@ -24,7 +24,7 @@ check "libtenon(3) has every function of tenon.h" \
     "$(grep -o '\btenon_[a-z_]*(' "$src/host/tenon/tenon.h" | tr -d '(' | sort -u | absent "$src/doc/libtenon.3")"
 check "tenon(1) has every setting that the host reads" \
     "$(grep -ho '"TENON_[A-Z_]*"' "$src"/host/*.c | grep -v '_"$' | tr -d '"' | sort -u | absent "$src/doc/tenon.1")"
-for command in devices run kernels ops; do
+for command in devices run kernels ops conform bench; do
     check "tenon(1) has the options of $command" \
         "$("$top/tenon" $command --help | grep -o -e '--[a-z]*' | sed 's/^--/Fl -/' | grep -v help | sort -u | absent "$src/doc/tenon.1")"
 done
@@ -35,7 +35,7 @@ check "tenon-backend(7) has every reason of SPEC.md" \
 check "tenon-backend(7) has every reason that the host gives" \
     "$(grep -ho 'refuse[a-z_]*([a-z&\[\], >-]*"[A-Z_]*"' "$src"/host/*.c | grep -o '"[A-Z_]*"' | tr -d '"' | sort -u | absent "$src/doc/tenon-backend.7")"
 check "the completion has the options of every command" \
-    "$(for command in devices run kernels ops conform; do "$top/tenon" $command --help | grep -o -e '^ *-*[a-z, -]*--[a-z]*' | grep -o -e '--[a-z]*'; done | sort -u | absent "$src/host/cli/completion/tenon")"
+    "$(for command in devices run kernels ops conform bench; do "$top/tenon" $command --help | grep -o -e '^ *-*[a-z, -]*--[a-z]*' | grep -o -e '--[a-z]*'; done | sort -u | absent "$src/host/cli/completion/tenon")"
 
 awk '/^\.Bd -literal$/ {on = 1; next} /^\.Ed/ {on = 0} on' "$src/doc/libtenon.3" | sed 's/\\en/\\n/' > "$work/example.c"
 n=$((n + 1))
