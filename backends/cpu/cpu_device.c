@@ -165,8 +165,8 @@ static void describe(const struct cpu_machine *m, struct tenon_device_info *info
 static int32_t no_device(uint32_t index)
 {
     struct tenon_why why;
-    return tenon__cpu_fail(tenon_why_set(&why, TENON_E_NODEVICE, "device %u: the CPU backend has device 0 alone", index),
-                           &why);
+    return tenon__cpu_fail(
+        tenon_why_set(&why, TENON_E_NODEVICE, "device %u: the CPU backend has device 0 alone", index), &why);
 }
 
 int32_t tenon__cpu_device_info(uint32_t index, struct tenon_device_info *info)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A descriptor becomes a plan: checked by the contract, copied, given to the operator's tables of the device's ISA. */
+ * A descriptor becomes a plan: checked by the contract, copied, given to the operator's tables of the device's ISA.
+ * */
 #include <stdio.h>
 #include <string.h>
 

@@ -42,8 +42,10 @@ int32_t tenon__cpu_queue_wait(struct tenon_queue *queue, uint64_t seq, uint64_t 
     const uint64_t last = atomic_load_explicit(&queue->last, memory_order_acquire);
     if (seq <= last)
         return TENON_OK;
-    return tenon__cpu_fail(tenon_why_set(&why, TENON_E_INVALID, "queue_wait: number %llu was never given out; the last is %llu",
-                                         (unsigned long long)seq, (unsigned long long)last), &why);
+    return tenon__cpu_fail(tenon_why_set(&why, TENON_E_INVALID,
+                                         "queue_wait: number %llu was never given out; the last is %llu",
+                                         (unsigned long long)seq, (unsigned long long)last),
+                           &why);
 }
 
 /* Where `bytes` at a bind lie. */
@@ -80,7 +82,8 @@ static int32_t resolve_run(const struct tenon_queue *queue, const struct tenon_c
         range[i][0] = range[i][1] = 0;
         if (plan->cpu.tensor[i].dtype == TENON_ABSENT)
             continue;
-        const int32_t status = locate(queue, &cmd->args[i], plan->bytes[i], plan->contract->tensors[i].name, &data, why);
+        const int32_t status =
+            locate(queue, &cmd->args[i], plan->bytes[i], plan->contract->tensors[i].name, &data, why);
         if (status)
             return status;
         ptr[i] = data;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * softmax on the CPU, called through its tables without a plugin around them. Against sums in double; every ISA gives the
- * same bits; bits do not depend on threads, on the order of the parallel regions, on other rows; special rows. */
+ * softmax on the CPU, called through its tables without a plugin around them. Against sums in double; every ISA gives
+ * the same bits; bits do not depend on threads, on the order of the parallel regions, on other rows; special rows. */
 #define _DEFAULT_SOURCE
 #include "config.h"
 
@@ -24,7 +24,7 @@ enum { N = TENON_SOFTMAX_N_TENSORS, STAT0 = TENON_SOFTMAX_MAX };
 static const struct isa {
     const char *name;
     const struct cpu_op *op;
-} *isa_at(unsigned i)
+} * isa_at(unsigned i)
 {
     static struct isa all[5];
     unsigned n = 0;
@@ -67,7 +67,8 @@ static void *region_thread(void *context)
     return NULL;
 }
 
-static void run_parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void *context, uint32_t i), void *context)
+static void run_parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void *context, uint32_t i),
+                         void *context)
 {
     const int order = ((const struct test_host *)(const void *)host)->order;
     struct region r = {fn, context, n, 0};
@@ -104,10 +105,10 @@ struct call {
 
 static void run(const struct isa *isa, const struct call *c)
 {
-    struct test_host host = {.host = {.struct_size = sizeof host.host, .parallel = run_parallel, .fail = record_failure},
-                             .order = c->order};
-    const struct cpu_env env = {.host = &host.host, .threads = c->threads ? c->threads : 1, .l1 = 32 << 10, .l2 = 256 << 10,
-                                .l3 = 1 << 20};
+    struct test_host host = {
+        .host = {.struct_size = sizeof host.host, .parallel = run_parallel, .fail = record_failure}, .order = c->order};
+    const struct cpu_env env = {
+        .host = &host.host, .threads = c->threads ? c->threads : 1, .l1 = 32 << 10, .l2 = 256 << 10, .l3 = 1 << 20};
     struct cpu_plan plan = {.op = isa->op, .env = &env, .n_tensors = N};
     memcpy(plan.tensor, c->tensor, sizeof c->tensor);
     memcpy(plan.params, &c->params, sizeof c->params);
@@ -175,17 +176,24 @@ static double get(const struct call *c, int tensor, int64_t i)
     memcpy(&f, &bits, sizeof f);
     if (c->tensor[tensor].dtype == TENON_BF16)
         return (double)f;
-    const double m = e == 31 ? (h & 1023 ? (double)NAN : (double)INFINITY) : ldexp((h & 1023) + (e ? 1024 : 0), (e ? e : 1) - 25);
+    const double m =
+        e == 31 ? (h & 1023 ? (double)NAN : (double)INFINITY) : ldexp((h & 1023) + (e ? 1024 : 0), (e ? e : 1) - 25);
     return h & 0x8000 ? -m : m;
 }
 
 enum { BIAS = 1, MASK = 2, VALID = 4, SCALE = 8, SINK = 16, STATS = 32, TEMP = 64, ROW_SCALE = 128 };
 
-static struct call make(uint32_t x_dtype, uint32_t y_dtype, int64_t rows, int64_t cols, uint32_t algo, uint32_t kind, int options)
+static struct call make(uint32_t x_dtype, uint32_t y_dtype, int64_t rows, int64_t cols, uint32_t algo, uint32_t kind,
+                        int options)
 {
-    struct call c = {.rows = rows, .cols = cols,
-                     .params = {.struct_size = sizeof c.params, .kind = kind, .algo = algo, .scale = options & SCALE ? 0.75f : 1.0f,
-                                .inv_temp = options & TEMP ? 1.25f : 1.0f, .win = 60.0f}};
+    struct call c = {.rows = rows,
+                     .cols = cols,
+                     .params = {.struct_size = sizeof c.params,
+                                .kind = kind,
+                                .algo = algo,
+                                .scale = options & SCALE ? 0.75f : 1.0f,
+                                .inv_temp = options & TEMP ? 1.25f : 1.0f,
+                                .win = 60.0f}};
     give(&c, TENON_SOFTMAX_X, x_dtype, 1);
     give(&c, TENON_SOFTMAX_Y, y_dtype, 1);
     for (int64_t i = 0; i < rows * cols; i++)
@@ -311,7 +319,8 @@ static double stat_error(const struct call *c, const struct want *w, int64_t row
     worst = fmax(worst, fabs(get(c, TENON_SOFTMAX_PMAX, row) - w->pmax) / p_bound);
     worst = fmax(worst, fabs(get(c, TENON_SOFTMAX_MARGIN, row) - w->margin) / p_bound);
     worst = fmax(worst, fabs(get(c, TENON_SOFTMAX_ENTROPY, row) - w->entropy) / (4e-6 * (1 + log((double)c->cols))));
-    return fmax(worst, fabs(get(c, TENON_SOFTMAX_ENERGY, row) + w->lse / w->T) / (lse_bound / w->T + 2 * u * fabs(w->lse / w->T)));
+    return fmax(worst, fabs(get(c, TENON_SOFTMAX_ENERGY, row) + w->lse / w->T) /
+                           (lse_bound / w->T + 2 * u * fabs(w->lse / w->T)));
 }
 
 static double error_of(const struct call *c)
@@ -405,8 +414,8 @@ static void test_variant(const struct variant *v, uint32_t algo)
             else
                 first = out;
         }
-    ok(worst <= 1, "%lldx%lld options %d algo %u: within the tolerance (%.2f of it)", (long long)v->rows, (long long)v->cols,
-       v->options, algo, worst);
+    ok(worst <= 1, "%lldx%lld options %d algo %u: within the tolerance (%.2f of it)", (long long)v->rows,
+       (long long)v->cols, v->options, algo, worst);
     is_int(differ, 0, "%lldx%lld options %d algo %u: same bits on every ISA, for any threads", (long long)v->rows,
            (long long)v->cols, v->options, algo);
     free(first);
@@ -434,7 +443,8 @@ static void test_rows(uint32_t algo, int64_t cols)
         one.ptr[TENON_SOFTMAX_Y] = NULL;
         destroy(&one);
     }
-    is_int(wrong, 0, "cols %lld algo %u: a row alone and in place has the bits it has among others", (long long)cols, algo);
+    is_int(wrong, 0, "cols %lld algo %u: a row alone and in place has the bits it has among others", (long long)cols,
+           algo);
     destroy(&c);
 }
 
@@ -473,7 +483,8 @@ static void test_special(const struct isa *isa, uint32_t algo, uint32_t kind)
     run(isa, &c);
     int wrong = 0;
     for (int64_t r = 0; r < n; r++) {
-        const double want = kind ? log((double)rows[r].y0) : (double)rows[r].y0, y = get(&c, TENON_SOFTMAX_Y, r * SPECIAL_COLS);
+        const double want = kind ? log((double)rows[r].y0) : (double)rows[r].y0,
+                     y = get(&c, TENON_SOFTMAX_Y, r * SPECIAL_COLS);
         const int fine = (equal(y, want) || (kind && isinf(want) && y < -1e6)) &&
                          equal(get(&c, TENON_SOFTMAX_LSE, r), (double)rows[r].lse) &&
                          equal(get(&c, TENON_SOFTMAX_MAX, r), (double)rows[r].max) &&
@@ -501,11 +512,13 @@ static void test_empty(const struct isa *isa, uint32_t algo)
     }
     c.params.empty_row = TENON_SOFTMAX_EMPTY_UNIFORM;
     run(isa, &c);
-    ok(y[0] == 0.5f && y[1] == 0.5f && y[2] == 0 && y[3] == 0, "%s: empty row, uniform over what exists, algo %u", isa->name, algo);
+    ok(y[0] == 0.5f && y[1] == 0.5f && y[2] == 0 && y[3] == 0, "%s: empty row, uniform over what exists, algo %u",
+       isa->name, algo);
     c.params.empty_row = TENON_SOFTMAX_EMPTY_NAN;
     run(isa, &c);
     ok(isnan(y[0]) && y[2] == 0 && y[3] == 0, "%s: empty row, NaN where something exists, algo %u", isa->name, algo);
-    ok(get(&c, TENON_SOFTMAX_ENERGY, 0) == (double)inf && get(&c, TENON_SOFTMAX_PMAX, 0) == 0, "%s: its statistics", isa->name);
+    ok(get(&c, TENON_SOFTMAX_ENERGY, 0) == (double)inf && get(&c, TENON_SOFTMAX_PMAX, 0) == 0, "%s: its statistics",
+       isa->name);
     give(&c, TENON_SOFTMAX_SINK, TENON_F32, 0);
     *(float *)c.ptr[TENON_SOFTMAX_SINK] = 2.5f;
     run(isa, &c);
@@ -535,7 +548,8 @@ static void test_scales(const struct isa *isa, uint32_t algo)
                 ((int32_t *)c.ptr[TENON_SOFTMAX_ARGMAX])[r] == 1;
     is_int(nans, 3, "%s: a scale that is negative, NaN or infinite makes the row NaN, algo %u", isa->name, algo);
     const double d = -6e38 * 0x1p-120 * (double)1e10f;
-    ok(fabs((double)y[15] - exp(d) / (1 + exp(d))) < 1e-6, "%s: differences beyond the largest float, algo %u", isa->name, algo);
+    ok(fabs((double)y[15] - exp(d) / (1 + exp(d))) < 1e-6, "%s: differences beyond the largest float, algo %u",
+       isa->name, algo);
     ok(y[18] == 0 && y[19] == 1, "%s: a temperature beyond the largest float, algo %u", isa->name, algo);
     destroy(&c);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Blocks of 16 columns, as 16/VF vectors: lane l of a row is always made of the columns l, l + 16, l + 32, ..., whatever the
- * ISA. Reductions written over blocks therefore have the same bits on every ISA.
+ * Blocks of 16 columns, as 16/VF vectors: lane l of a row is always made of the columns l, l + 16, l + 32, ...,
+ * whatever the ISA. Reductions written over blocks therefore have the same bits on every ISA.
  *
- * Sums over a row: at most BLOCK_RUN sequential float additions a lane, then the lane goes to a double; the 16 doubles of a tile
- * of TILE columns are added by halves, the tiles ascending. */
+ * Sums over a row: at most BLOCK_RUN sequential float additions a lane, then the lane goes to a double; the 16
+ * doubles of a tile of TILE columns are added by halves, the tiles ascending. */
 #ifndef TENON_LIB_BLOCK_H
 #define TENON_LIB_BLOCK_H
 

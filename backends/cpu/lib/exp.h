@@ -3,9 +3,10 @@
  *
  * The exponential, exactly specified: only IEEE add, mul and fma, so its bits are the same on every ISA.
  *
- *   exp_parts(x, &n)  m with e^x = m * 2^n, n integral, 0.707 <= m <= 1.4143; for |x| <= 2^20. NaN gives m = NaN; of other
- *                     arguments outside the range nothing can be said.
- *   vf_exp(d)         e^d for d <= 87.6, 0 below -87.33654 (which is 2^-126) and for -Inf, NaN for NaN; 1.05 ulp at most.
+ *   exp_parts(x, &n)  m with e^x = m * 2^n, n integral, 0.707 <= m <= 1.4143; for |x| <= 2^20. NaN gives m = NaN;
+ *                     of other arguments outside the range nothing can be said.
+ *   vf_exp(d)         e^d for d <= 87.6, 0 below -87.33654 (which is 2^-126) and for -Inf, NaN for NaN; 1.05 ulp
+ *                     at most.
  *
  * Argument reduction after Cody and Waite; a polynomial of degree 6 fitted for this form. */
 #ifndef TENON_LIB_EXP_H
@@ -16,7 +17,8 @@
 /* 1.5 * 2^23: adding it rounds to an integer, half to even, and leaves that integer in the low bits. */
 #define EXP_MAGIC 0x1.8p+23f
 
-/* `scale` is a power of two that multiplies every coefficient, which only moves exponents: the bits of the rest are the same. */
+/* `scale` is a power of two that multiplies every coefficient, which only moves exponents: the bits of the rest are
+ * the same. */
 SIMD_FN vf exp_polynomial(vf x, vf n, float scale)
 {
     vf t = vf_fma(n, vf_set1(-0x1.62e430p-1f), x);
@@ -39,8 +41,8 @@ SIMD_FN vf exp_parts(vf x, vf *n)
 
 SIMD_FN vf vf_exp(vf d)
 {
-    /* 128 more than the integer in the low bits: shifted up they are the exponent field of 2^(n+1), and m is halved for it. 127
-     * would give 2^n, but an odd number turns half-to-even into half-to-odd. */
+    /* 128 more than the integer in the low bits: shifted up they are the exponent field of 2^(n+1), and m is halved
+     * for it. 127 would give 2^n, but an odd number turns half-to-even into half-to-odd. */
     const float magic = EXP_MAGIC + 128.0f;
     const vf z = vf_add(vf_mul(d, vf_set1(0x1.715476p+0f)), vf_set1(magic));
     const vf m = exp_polynomial(d, vf_sub(z, vf_set1(magic)), 0.5f);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * softmax on the CPU: what the plan decides once (struct softmax), what a row needs (struct row), and what a tile of a row gives
- * (struct part). softmax_cpu_tile.h has the passes over one tile, softmax_cpu.c the rows.
+ * softmax on the CPU: what the plan decides once (struct softmax), what a row needs (struct row), and what a tile of
+ * a row gives (struct part). softmax_cpu_tile.h has the passes over one tile, softmax_cpu_row.h and
+ * softmax_cpu_stage.h the rows, softmax_cpu.c the plan.
  *
- * A row is cut into tiles of 4096 columns. The passes run over one tile at a time; parts are merged in ascending order, so that
- * nothing depends on which thread did which tile, nor on whether the rows or the tiles were shared out. */
+ * A row is cut into tiles of 4096 columns. The passes run over one tile at a time; parts are merged in ascending
+ * order, so that nothing depends on which thread did which tile, nor on whether the rows or the tiles were shared
+ * out. */
 #ifndef TENON_SOFTMAX_CPU_H
 #define TENON_SOFTMAX_CPU_H
 
@@ -14,9 +16,11 @@
 #include "cpu.h"
 #include "lib/block.h"
 
-/* Our own, for AUTO alone: ONLINE that keeps the exponentials of each tile relative to that tile's maximum, and scales them by
- * tile at the end: 2R+2W, of which memory sees 1R+1W, and one exponential an element. */
+/* Our own, for AUTO alone: ONLINE that keeps the exponentials of each tile relative to that tile's maximum, and
+ * scales them by tile at the end: 2R+2W, of which memory sees 1R+1W, and one exponential an element. */
 #define ONLINE_RELOAD (TENON_SOFTMAX_FIXED_MAX + 1u)
+
+#define STACK_COLS TILE /* exponentials of a row this long stay on the stack */
 
 struct softmax;
 struct row;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The passes of softmax over one tile. Each is written once, with the type of x and the presence of options (`plain`: scale 1,
- * no bias, no mask, T = 1) as constants, and called for whole blocks and for the rest of a row. */
+ * The passes of softmax over one tile. Each is written once, with the type of x and the presence of options (`plain`:
+ * scale 1, no bias, no mask, T = 1) as constants, and called for whole blocks and for the rest of a row. */
 #ifndef TENON_SOFTMAX_CPU_TILE_H
 #define TENON_SOFTMAX_CPU_TILE_H
 
@@ -48,7 +48,8 @@ SIMD_FN void store_y(void *y, int64_t c, vf v, int n, uint32_t dtype, int stream
 }
 
 /* The logits v of n columns from c on. What does not exist (masked, or past n) reads as -Inf. */
-SIMD_FN void load_logits(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, int plain, vf *v)
+SIMD_FN void load_logits(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, int plain,
+                         vf *v)
 {
     BLOCK_EACH(b) {
         const int k = n == BLOCK ? VF : block_count(n, b);
@@ -410,8 +411,8 @@ SIMD_FN void tile_pairs(const struct softmax *s, const struct row *r, int64_t c0
 
 /* ---- rows without a maximum ---- */
 
-/* Whether there is a NaN, and which entry that exists is first in the total order when none is above -Inf. Masked entries read
- * as -Inf, so the mask is asked again. Rare: one pass over rows whose maximum is -Inf. */
+/* Whether there is a NaN, and which entry that exists is first in the total order when none is above -Inf. Masked
+ * entries read as -Inf, so the mask is asked again. Rare: one pass over rows whose maximum is -Inf. */
 SIMD_FN void tile_scan(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part,
                        uint32_t dtype)
 {
@@ -437,8 +438,8 @@ SIMD_FN void tile_scan(const struct softmax *s, const struct row *r, int64_t c0,
 
 enum { WRITE_EXP, WRITE_LOG, WRITE_PAIRS };
 
-SIMD_FN void write_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, uint32_t y_dtype,
-                         int plain, int what)
+SIMD_FN void write_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype,
+                         uint32_t y_dtype, int plain, int what)
 {
     vf v[BLOCK_VECTORS];
     load_logits(s, r, c, n, dtype, plain, v);

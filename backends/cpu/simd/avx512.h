@@ -256,7 +256,8 @@ SIMD_REDUCE_(vf_reduce_min, _mm256_min_ps, _mm_min_ps, _mm_min_ss)
 
 SIMD_FN void vf_accumulate(double *acc, vf v)
 {
-    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v)),
+                  high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
     _mm512_storeu_pd(acc, _mm512_add_pd(_mm512_loadu_pd(acc), low));
     _mm512_storeu_pd(acc + 8, _mm512_add_pd(_mm512_loadu_pd(acc + 8), high));
 }

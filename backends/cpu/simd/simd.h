@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * One vocabulary for every ISA. scalar.h, sse4.h, avx2.h, avx512.h and neon.h implement it; TENON_ISA (scalar, sse4, ...: one a
- * compilation) chooses. Types: vf = VF floats, vi = VF int32, vm = VF truth values. The meaning is the same on every ISA, bit
- * for bit, so that code which fixes its own order of operations gives the same bits everywhere.
+ * One vocabulary for every ISA. scalar.h, sse4.h, avx2.h, avx512.h and neon.h implement it; TENON_ISA (scalar, sse4,
+ * ...: one a compilation) chooses. Types: vf = VF floats, vi = VF int32, vm = VF truth values. The meaning is the
+ * same on every ISA, bit for bit, so that code which fixes its own order of operations gives the same bits
+ * everywhere.
  *
- * Memory. n counts elements, 0 <= n <= VF. The _n forms touch nothing past p + n, and lanes from n on read as 0. No alignment is
- * needed but by vf_stream.
+ * Memory. n counts elements, 0 <= n <= VF. The _n forms touch nothing past p + n, and lanes from n on read as 0. No
+ * alignment is needed but by vf_stream.
  *   vf_load(p) vf_load_n(p,n) vf_store(p,v) vf_store_n(p,v,n)          float
- *   vf_load_f16 vf_load_bf16 vf_load_i8 (_n)                           widened exactly (a signalling NaN may become quiet)
- *   vf_store_f16 vf_store_bf16 (_n)                                    rounded to nearest even, overflow to Inf, NaN stays NaN
+ *   vf_load_f16 vf_load_bf16 vf_load_i8 (_n)                      widened exactly (a signalling NaN may become quiet)
+ *   vf_store_f16 vf_store_bf16 (_n)                               rounded to nearest even, overflow to Inf
  *   vi_load vi_load_n vi_store vi_store_n                              int32_t
  *   vm_load_u8 vm_load_u8_n                                            true where the byte is not 0
  *   vf_gather(p, i)                                                    p[i] a lane
@@ -26,7 +27,8 @@
  *   vm_first(n)         the lanes below n     vm_bits(m)   bit i is lane i      vm_any vm_all vm_count
  *   vf_select(m,a,b) vi_select(m,a,b)         m ? a : b, bitwise        vf_keep(m,a)   m ? a : 0
  * Integers wrap. Shift counts are 0..31.
- *   vi_set1 vi_zero vi_iota (lane i is i) vi_add vi_sub vi_mul vi_and vi_or vi_xor vi_shl vi_shr (logical) vi_sra vi_max vi_min
+ *   vi_set1 vi_zero vi_iota (lane i is i) vi_add vi_sub vi_mul vi_and vi_or vi_xor vi_shl vi_shr (logical) vi_sra
+ *   vi_max vi_min
  *   vi_round(v)         to int32 by vf_rint; vi_trunc(v) towards zero; both only for |v| < 2^31
  *   vf_from_vi          rounded to nearest    vi_bits(vf) vf_bits(vi)           reinterpret
  * Reductions, lane i with lane i + half, then halves again:
@@ -54,8 +56,8 @@
 #define SIMD_IS(isa) SIMD_IS_(isa)
 #define SIMD_ISA SIMD_IS(TENON_ISA)
 
-/* Before a loop of constant length over an array of vectors, so that the array lives in registers. Not where there are too few
- * of those, or where an fma is twenty instructions: it would only make code. */
+/* Before a loop of constant length over an array of vectors, so that the array lives in registers. Not where there
+ * are too few of those, or where an fma is twenty instructions: it would only make code. */
 #if SIMD_ISA == 1 || SIMD_ISA == 2
 #define SIMD_UNROLL
 #elif defined(__clang__)

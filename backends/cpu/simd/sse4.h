@@ -104,8 +104,8 @@ SIMD_FN vi vi_select(vm m, vi a, vi b)
     return _mm_castps_si128(_mm_blendv_ps(_mm_castsi128_ps(b), _mm_castsi128_ps(a), m));
 }
 
-/* Two lanes of a*b+c. The product of two floats is exact in double. The sum is rounded to odd (nudged to the odd neighbour on the
- * side of the exact TwoSum error), after which rounding to float is the only rounding that shows. */
+/* Two lanes of a*b+c. The product of two floats is exact in double. The sum is rounded to odd (nudged to the odd
+ * neighbour on the side of the exact TwoSum error), after which rounding to float is the only rounding that shows. */
 SIMD_FN __m128 simd_fma2_(__m128d a, __m128d b, __m128d c)
 {
     const __m128d p = _mm_mul_pd(a, b), s = _mm_add_pd(p, c), t = _mm_sub_pd(s, p);
@@ -270,9 +270,10 @@ SIMD_FN __m128i simd_round_f16_(vf v)
 {
     const __m128i b = _mm_castps_si128(v), a = _mm_and_si128(b, _mm_set1_epi32(0x7fffffff));
     const __m128i sign = _mm_and_si128(_mm_srli_epi32(b, 16), _mm_set1_epi32(0x8000));
-    const __m128i nan = _mm_or_si128(_mm_set1_epi32(0x7e00), _mm_and_si128(_mm_srli_epi32(a, 13), _mm_set1_epi32(0x3ff)));
-    const __m128i small = _mm_sub_epi32(
-        _mm_castps_si128(_mm_add_ps(_mm_castsi128_ps(a), _mm_set1_ps(0.5f))), _mm_set1_epi32(0x3f000000));
+    const __m128i nan =
+        _mm_or_si128(_mm_set1_epi32(0x7e00), _mm_and_si128(_mm_srli_epi32(a, 13), _mm_set1_epi32(0x3ff)));
+    const __m128i small =
+        _mm_sub_epi32(_mm_castps_si128(_mm_add_ps(_mm_castsi128_ps(a), _mm_set1_ps(0.5f))), _mm_set1_epi32(0x3f000000));
     const __m128i up = _mm_add_epi32(_mm_and_si128(_mm_srli_epi32(a, 13), _mm_set1_epi32(1)), _mm_set1_epi32(0xfff));
     __m128i r = _mm_srli_epi32(_mm_add_epi32(_mm_sub_epi32(a, _mm_set1_epi32(0x38000000)), up), 13);
     r = _mm_blendv_epi8(r, small, _mm_cmplt_epi32(a, _mm_set1_epi32(0x38800000)));

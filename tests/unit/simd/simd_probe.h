@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A window on one ISA's simd.h, lib/exp.h and lib/log.h: simd_probe.c is compiled once an ISA, simd_test.c compares them. */
+ * A window on one ISA's simd.h, lib/exp.h and lib/log.h: simd_probe.c is compiled once an ISA, simd_test.c compares
+ * them. */
 #ifndef TENON_TEST_SIMD_PROBE_H
 #define TENON_TEST_SIMD_PROBE_H
 
@@ -9,8 +10,8 @@
 
 #define PROBE_LANES 16 /* every VF divides it */
 
-/* NUMBER: two NaN are equal, whatever their payload. BITS: equal as integers. INTEGRAL: the argument is an integral number.
- * SMALL: |argument| < 2^31. */
+/* NUMBER: two NaN are equal, whatever their payload. BITS: equal as integers. INTEGRAL: the argument is an integral
+ * number. SMALL: |argument| < 2^31. */
 enum { PROBE_NUMBER, PROBE_BITS, PROBE_SMALL, PROBE_INTEGRAL };
 
 struct probe_op {
@@ -19,7 +20,7 @@ struct probe_op {
     void (*apply)(const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *out); /* PROBE_LANES each */
 };
 
-/* Memory: element size, and functions for n elements (whole: VF) through one vector. as float or int32 or 0/1 lanes. */
+/* Memory: element size, and functions for n elements (whole: VF) through one vector. */
 struct probe_load {
     const char *name;
     int size;

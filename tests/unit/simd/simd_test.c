@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Every wrapper of simd.h on every ISA against the scalar one, bit for bit; partial loads and stores against pages that
- * must not be touched; the golden values of exp and log. */
+ * Every wrapper of simd.h on every ISA against the scalar one, bit for bit; partial loads and stores against pages
+ * that must not be touched; the golden values of exp and log. */
 #define _DEFAULT_SOURCE
 #include "config.h"
 
@@ -60,10 +60,11 @@ static uint32_t as_bits(float x)
 }
 
 static const uint32_t special[] = {
-    0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc12345, 0x7f800001, 0x00000001,
-    0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0xff7fffff, 0x4b000000, 0x4b000001, 0x4affffff, 0x3f000000, 0x3effffff,
-    0x3f000001, 0x40200000, 0xc0200000, 0x40600000, 0x33800000, 0xc2aeac50, 0xc2aeac4f, 0x42b0bd71, 0x477fe000, 0x477ff000,
-    0x477fefff, 0x38800000, 0x387fffff, 0x33000000, 0x33000001, 0x47800000, 0x3f803000, 0x3f801000, 0x3f808000, 0x3f818000,
+    0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc12345,
+    0x7f800001, 0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0xff7fffff, 0x4b000000,
+    0x4b000001, 0x4affffff, 0x3f000000, 0x3effffff, 0x3f000001, 0x40200000, 0xc0200000, 0x40600000,
+    0x33800000, 0xc2aeac50, 0xc2aeac4f, 0x42b0bd71, 0x477fe000, 0x477ff000, 0x477fefff, 0x38800000,
+    0x387fffff, 0x33000000, 0x33000001, 0x47800000, 0x3f803000, 0x3f801000, 0x3f808000, 0x3f818000,
 };
 enum { SPECIALS = sizeof special / sizeof special[0] };
 
@@ -216,8 +217,8 @@ static void test_loads(const struct probe *p, unsigned char *page, size_t size)
     }
 }
 
-static int store_is(const struct probe *p, int k, unsigned char *at, const unsigned char *before, const uint32_t *in, int n,
-                    size_t room)
+static int store_is(const struct probe *p, int k, unsigned char *at, const unsigned char *before, const uint32_t *in,
+                    int n, size_t room)
 {
     const struct probe_store *store = &p->stores[k];
     const size_t bytes = (size_t)n * (size_t)store->size;
@@ -329,10 +330,12 @@ static void test_golden(const struct probe *p)
         float x;
         uint32_t bits;
     } golden[] = {
-        {"vf_exp", 0.0f, 0x3f800000},      {"vf_exp", -0.5f, 0x3f1b4598},      {"vf_exp", -1.0f, 0x3ebc5ab2},
-        {"vf_exp", -10.0f, 0x383e6bce},    {"vf_exp", -87.0f, 0x00b33687},     {"vf_exp", -87.4f, 0},
-        {"vf_exp", -INFINITY, 0},          {"vf_log", 0.5f, 0xbf317218},       {"vf_log", 2.0f, 0x3f317218},
-        {"vf_log", 0x1.fffffep-1f, 0xb3800000}, {"vf_log", 0x1p-24f, 0xc1851592}, {"vf_log", 10.0f, 0x40135d8e},
+        {"vf_exp", 0.0f, 0x3f800000},     {"vf_exp", -0.5f, 0x3f1b4598},
+        {"vf_exp", -1.0f, 0x3ebc5ab2},    {"vf_exp", -10.0f, 0x383e6bce},
+        {"vf_exp", -87.0f, 0x00b33687},   {"vf_exp", -87.4f, 0},
+        {"vf_exp", -INFINITY, 0},         {"vf_log", 0.5f, 0xbf317218},
+        {"vf_log", 2.0f, 0x3f317218},     {"vf_log", 0x1.fffffep-1f, 0xb3800000},
+        {"vf_log", 0x1p-24f, 0xc1851592}, {"vf_log", 10.0f, 0x40135d8e},
     };
     for (unsigned k = 0; k < sizeof golden / sizeof golden[0]; k++)
         is_int(value(p, golden[k].name, golden[k].x), golden[k].bits, "%s: %s(%a)", p->name, golden[k].name,
@@ -344,7 +347,8 @@ static void test_accuracy(const struct probe *p)
 {
     double exp_worst = 0, log_worst = 0;
     for (int i = 0; i < 200000; i++) {
-        const float x = -87.3365f * (float)random_bits() * 0x1p-32f, y = as_float(0x00800000 + random_bits() % 0x7f000000u);
+        const float x = -87.3365f * (float)random_bits() * 0x1p-32f,
+                    y = as_float(0x00800000 + random_bits() % 0x7f000000u);
         const double e = exp((double)x), g = (double)as_float(value(p, "vf_exp", x));
         const double l = log((double)y), h = (double)as_float(value(p, "vf_log", y));
         const double exp_ulp = ldexp(1.0, ilogb(e) - 23), log_ulp = ldexp(1.0, ilogb(l) - 23);
