@@ -10,7 +10,7 @@
 
 /* ---- the host ---- */
 
-int scene_validation;
+int scene_validation, scene_compile_only;
 atomic_long scene_live_memory, scene_alloc_count;
 long scene_alloc_fail_at;
 int scene_log_errors;
@@ -59,6 +59,8 @@ static const char *host_config(const struct tenon_host *host, const char *key)
 {
     (void)host;
     if (strcmp(key, "validation") == 0 && scene_validation)
+        return "1";
+    if (strcmp(key, "compile_only") == 0 && scene_compile_only)
         return "1";
     if (strcmp(key, "cache_dir") == 0)
         return "/nonexistent"; /* tests leave nothing behind */

@@ -12,6 +12,7 @@
 
 extern const struct tenon_host scene_host;
 extern int scene_validation;         /* config "validation" */
+extern int scene_compile_only;       /* config "compile_only" */
 extern atomic_long scene_live_memory;       /* allocations not freed */
 extern atomic_long scene_alloc_count;       /* allocations so far */
 extern long scene_alloc_fail_at;     /* this allocation fails, counted from 1; 0: none */
