@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../tap.h"
 
@@ -92,20 +93,33 @@ void testhost_clear(struct testhost *host)
     host->errors = host->lines = 0;
 }
 
-const struct tenon_backend *testhost_load(struct testhost *host, const char *id)
+/* NULL when it was not built. */
+static const char *plugin_path(const char *id, char *path, size_t size)
 {
     const char *builddir = getenv("top_builddir");
     static const char *const folders[] = {".libs", "backends/null/.libs"};
-    char path[4096];
     for (size_t i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s/libtenon-%s.so", builddir ? builddir : ".", folders[i], id);
-        void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        void *symbol = handle ? dlsym(handle, TENON_ENTRY_SYMBOL) : NULL;
-        if (!symbol)
-            continue;
-        tenon_backend_entry entry;
-        memcpy(&entry, &symbol, sizeof entry);
-        return entry(&host->base);
+        snprintf(path, size, "%s/%s/libtenon-%s.so", builddir ? builddir : ".", folders[i], id);
+        if (!access(path, R_OK))
+            return path;
     }
-    bail("no plugin %s: %s", id, dlerror());
+    return NULL;
+}
+
+int testhost_has(const char *id)
+{
+    char path[4096];
+    return plugin_path(id, path, sizeof path) != NULL;
+}
+
+const struct tenon_backend *testhost_load(struct testhost *host, const char *id)
+{
+    char path[4096];
+    void *handle = plugin_path(id, path, sizeof path) ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *symbol = handle ? dlsym(handle, TENON_ENTRY_SYMBOL) : NULL;
+    if (!symbol)
+        bail("no plugin %s: %s", id, path);
+    tenon_backend_entry entry;
+    memcpy(&entry, &symbol, sizeof entry);
+    return entry(&host->base);
 }

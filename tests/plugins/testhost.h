@@ -5,6 +5,8 @@
 #ifndef TENON_TESTHOST_H
 #define TENON_TESTHOST_H
 
+#include <stdatomic.h>
+
 #include <tenon/backend.h>
 
 struct testhost {
@@ -12,8 +14,8 @@ struct testhost {
     const struct tenon_backend *next;  /* a layer: what it wraps */
     const struct tenon_host *next_host; /* and whose host this is */
     const char *const *config;         /* "key", "value", ..., NULL */
-    int64_t live;                      /* blocks that are not freed */
-    uint64_t allocs, fail_at;          /* fail_at: the number of the allocation that fails, 0: none */
+    _Atomic int64_t live;                    /* blocks that are not freed */
+    _Atomic uint64_t allocs, fail_at; /* fail_at: the number of the allocation that fails, 0: none */
     int errors, lines;                 /* log lines of level ERROR, and all */
     char failure[512], log[8192];      /* the last sentence; the lines since testhost_clear */
 };
@@ -22,5 +24,6 @@ void testhost_init(struct testhost *host);
 void testhost_clear(struct testhost *host); /* failure, log and their counts */
 /* The table of a plugin file of this build ("layer-check"), or bails out. */
 const struct tenon_backend *testhost_load(struct testhost *host, const char *id);
+int testhost_has(const char *id); /* whether the file was built */
 
 #endif
