@@ -305,7 +305,7 @@ static void hostile_one(void *context, struct spoil *spoil)
     struct conform_case got;
     struct result result = {.outcome = RESULT_FAIL, .group = tenon_op_contract_by_number(spoil->c.op->op)->name, .budget = -1};
     uint64_t number = run->number++;
-    if (suite->options->only >= 0 && (uint64_t)suite->options->only != number)
+    if ((suite->options->only >= 0 && (uint64_t)suite->options->only != number) || report_stopped(&suite->report))
         return;
     snprintf(result.name, sizeof(result.name), "%s hostile: %s", result.group, spoil->name);
     snprintf(result.repro, sizeof(result.repro), "tenon conform --device %s --op %s --case %llu", suite->device.opened.spec,
@@ -335,7 +335,7 @@ void suite_memory(struct suite *suite)
         struct device_ask ask = {.kind = quiet ? ASK_QUIET : ASK_MEMORY, .test = i};
         struct device_answer answer;
         struct result result = {.outcome = RESULT_FAIL, .group = "memory", .budget = -1};
-        if (suite->options->only >= 0 && (uint64_t)suite->options->only != i)
+        if ((suite->options->only >= 0 && (uint64_t)suite->options->only != i) || report_stopped(&suite->report))
             continue;
         snprintf(result.name, sizeof(result.name), "memory: %s", quiet ? "opening the device printed nothing" : device_memory_names[i]);
         snprintf(result.repro, sizeof(result.repro), "tenon conform --device %s --op memory --case %u", suite->device.opened.spec, i);

@@ -30,6 +30,7 @@ static const char usage[] =
     "  --matrix         every device against every other: exact cases bit for bit, the rest within bounds\n"
     "  --format FORMAT  tap (default), json, junit or html\n"
     "  --report DIR     also write report.jsonl, card.json and card.txt there\n"
+    "  --stop           end at the first failure\n"
     "  --timeout S      seconds until a case counts as hung (60)\n"
     "  --help           this text\n"
     "\n"
@@ -66,7 +67,7 @@ static int number(const char *option, const char *word, uint64_t *value)
 }
 
 enum { OPT_DEVICE = 256, OPT_PLUGIN, OPT_ISA, OPT_LEVEL, OPT_OP, OPT_PROFILE, OPT_SEED, OPT_CASE, OPT_MATRIX, OPT_FORMAT, OPT_REPORT,
-       OPT_TIMEOUT, OPT_HELP };
+       OPT_TIMEOUT, OPT_STOP, OPT_HELP };
 
 static int take_option(struct options *o, int option, const char *word)
 {
@@ -86,6 +87,9 @@ static int take_option(struct options *o, int option, const char *word)
         return 0;
     case OPT_REPORT:
         o->report = word;
+        return 0;
+    case OPT_STOP:
+        o->stop = 1;
         return 0;
     case OPT_MATRIX:
         o->matrix = 1;
@@ -122,7 +126,7 @@ static int parse(struct options *o, int argc, char **argv)
         {"device", 1, NULL, OPT_DEVICE}, {"plugin", 1, NULL, OPT_PLUGIN},   {"isa", 1, NULL, OPT_ISA},       {"level", 1, NULL, OPT_LEVEL},
         {"op", 1, NULL, OPT_OP},         {"profile", 1, NULL, OPT_PROFILE}, {"seed", 1, NULL, OPT_SEED},     {"case", 1, NULL, OPT_CASE},
         {"matrix", 0, NULL, OPT_MATRIX}, {"format", 1, NULL, OPT_FORMAT},   {"report", 1, NULL, OPT_REPORT}, {"timeout", 1, NULL, OPT_TIMEOUT},
-        {"help", 0, NULL, OPT_HELP},     {NULL, 0, NULL, 0},
+        {"stop", 0, NULL, OPT_STOP},     {"help", 0, NULL, OPT_HELP},       {NULL, 0, NULL, 0},
     };
     int option;
     optind = 0; /* the command has parsed its own words with the same function */
@@ -182,7 +186,7 @@ static void run_all(struct suite *suite)
         if (o->only < 0 || (uint64_t)o->only >= HOSTILE_FIRST)
             suite_hostile(suite, op, HOSTILE_FIRST);
         case_range(o, op, &begin, &end);
-        for (uint64_t n = begin; n < end; n++)
+        for (uint64_t n = begin; n < end && !report_stopped(&suite->report); n++)
             suite_case(suite, op, n);
     }
 }

@@ -164,7 +164,7 @@ static void matrix_run(struct matrix *m)
         if (!suite_selected(o, tenon_op_contract_by_number(op->op)->name))
             continue;
         uint64_t begin = o->only < 0 ? 0 : (uint64_t)o->only, end = o->only < 0 ? op->cases[o->level] : begin + 1;
-        for (uint64_t n = begin; n < end && n < op->cases[CONFORM_SOAK]; n++)
+        for (uint64_t n = begin; n < end && n < op->cases[CONFORM_SOAK] && !report_stopped(&m->report); n++)
             matrix_case(m, op, n);
     }
 }

@@ -270,6 +270,11 @@ void report_add(struct report *report, const struct result *r)
                 report->count[RESULT_FAIL]);
 }
 
+int report_stopped(const struct report *report)
+{
+    return report->options->stop && report->count[RESULT_FAIL] > 0;
+}
+
 static void say_worst(const struct report *report)
 {
     for (uint32_t i = 0; i < report->n_ops; i++)

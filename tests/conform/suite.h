@@ -16,7 +16,7 @@ enum { FORMAT_TAP, FORMAT_JSON, FORMAT_JUNIT, FORMAT_HTML, FORMAT_COUNT };
 struct options {
     const char *device, *plugin, *isa, *op, *report;
     const struct profile *profile;
-    int level, format, matrix, have_seed;
+    int level, format, matrix, have_seed, stop;
     uint64_t seed;
     int64_t only; /* --case, else -1 */
     double timeout;
@@ -71,6 +71,8 @@ extern const struct report_format report_formats[FORMAT_COUNT];
 
 int report_begin(struct report *report, const struct options *options, const struct device *device, uint64_t total);
 void report_add(struct report *report, const struct result *result);
+/* Whether --stop was given and something failed. */
+int report_stopped(const struct report *report);
 /* Writes the card and the last line. The exit status. */
 int report_end(struct report *report, const struct device *device);
 int card_write(const struct report *report, const struct device *device);

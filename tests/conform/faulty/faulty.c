@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * A layer that makes a good backend wrong in one way of faults.def, named by TENON_LAYER_FAULTY_FAULT. It wraps one backend whose
+ * enqueue is done when it returns (the CPU backend). Faults spoil the descriptor before the plan is made, or the memory
+ * around a run. Test code: it reads its setting once and lives until the process ends. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <tenon/backend.h>
+#include <tenon/ops.h>
+#include <tenon/ops/linear.h>
+#include <tenon/ops/softmax.h>
+
+#define FAULT(name, op, text) F_##name,
+enum {
+#include "faults.def"
+    FAULTS
+};
+#undef FAULT
+static const char *const fault_names[] = {
+#define FAULT(name, op, text) #name,
+#include "faults.def"
+#undef FAULT
+};
+
+static const struct tenon_host *host;
+static const struct tenon_backend *next;
+static struct tenon_backend table;
+static int fault;
+static uint64_t runs;
+
+/* A plan of ours: the backend's, and what it was made of. */
+struct plan {
+    struct tenon_plan *real;
+    uint32_t op, n;
+    struct tenon_tensor tensor[TENON_MAX_TENSORS];
+};
+
+/* ---- descriptors ---- */
+
+static void spoil_softmax(struct tenon_tensor *t, struct tenon_softmax_params *p)
+{
+    static const int dropped[FAULTS] = {[F_no_mask] = TENON_SOFTMAX_MASK, [F_no_valid_len] = TENON_SOFTMAX_VALID_LEN,
+                                        [F_no_sink] = TENON_SOFTMAX_SINK, [F_no_row_scale] = TENON_SOFTMAX_ROW_SCALE,
+                                        [F_no_bias] = TENON_SOFTMAX_BIAS};
+    struct tenon_tensor *x = &t[TENON_SOFTMAX_X];
+    if (dropped[fault])
+        memset(&t[dropped[fault]], 0, sizeof(*t));
+    if (fault == F_no_stride && x->rank == 2)
+        x->stride[0] = x->dim[1];
+    if (fault == F_no_log)
+        p->kind = TENON_SOFTMAX_EXP;
+    if (fault == F_no_temperature)
+        p->inv_temp = 1;
+    if (fault == F_no_scale)
+        p->scale = 1;
+    if (fault == F_empty_zero)
+        p->empty_row = TENON_SOFTMAX_EMPTY_ZERO;
+}
+
+static void spoil_linear(struct tenon_tensor *t, struct tenon_linear_params *p)
+{
+    if (fault == F_no_act)
+        p->act = TENON_ACT_IDENTITY;
+    if (fault == F_no_alpha)
+        p->alpha = 0;
+    if (fault == F_no_residual)
+        memset(&t[TENON_LINEAR_RESIDUAL], 0, sizeof(*t));
+    if (fault == F_no_linear_bias)
+        memset(&t[TENON_LINEAR_BIAS], 0, sizeof(*t));
+}
+
+static int32_t plan_create(struct tenon_device *device, const struct tenon_op_desc *desc, struct tenon_plan **out)
+{
+    const struct tenon_op_contract *contract;
+    struct tenon_why why;
+    _Alignas(8) unsigned char params[256];
+    int32_t status = tenon_op_check(desc, &contract, params, sizeof(params), &why);
+    if (status) { /* the backend's own answer, or a wrong one */
+        if (fault == F_takes_all && status == TENON_E_ARG && !out)
+            return TENON_OK;
+        status = next->plan_create(device, desc, out);
+        return fault == F_wrong_status && status == TENON_E_ARG ? TENON_E_INVALID : status;
+    }
+    struct plan *plan = calloc(1, sizeof(*plan));
+    if (!plan)
+        return host->fail(host, TENON_E_NOMEM, "out of memory");
+    plan->op = desc->op;
+    plan->n = desc->n_tensors;
+    memcpy(plan->tensor, desc->tensors, plan->n * sizeof(plan->tensor[0]));
+    struct tenon_tensor spoilt[TENON_MAX_TENSORS];
+    struct tenon_op_desc copy = *desc;
+    memcpy(spoilt, plan->tensor, sizeof(spoilt));
+    if (desc->op == TENON_OPNUM_softmax)
+        spoil_softmax(spoilt, (void *)params);
+    else
+        spoil_linear(spoilt, (void *)params);
+    copy.tensors = spoilt;
+    copy.params = params;
+    if (fault == F_refuses_f16 && spoilt[0].dtype == TENON_F16)
+        status = host->fail(host, TENON_E_UNSUPPORTED, "f16 is not for me");
+    else
+        status = next->plan_create(device, &copy, out ? &plan->real : NULL);
+    if (status || !out)
+        free(plan);
+    else
+        *out = (struct tenon_plan *)(void *)plan;
+    return status;
+}
+
+static int32_t plan_info(const struct tenon_plan *plan, struct tenon_plan_info *info)
+{
+    return next->plan_info(((const struct plan *)(const void *)plan)->real, info);
+}
+
+static void plan_destroy(struct tenon_plan *plan)
+{
+    if (plan)
+        next->plan_destroy(((struct plan *)(void *)plan)->real);
+    free(plan);
+}
+
+/* ---- runs ---- */
+
+static uint32_t output_of(const struct plan *plan)
+{
+    return plan->op == TENON_OPNUM_softmax ? TENON_SOFTMAX_Y : TENON_LINEAR_Y;
+}
+
+/* The memory of tensor i; the CPU backend's buffers are memory. NULL when absent or empty. */
+static void *memory_of(const struct plan *plan, const struct tenon_cmd *cmd, uint32_t i)
+{
+    void *pointer = NULL;
+    uint64_t bytes = plan->tensor[i].dtype ? tenon_tensor_bytes(&plan->tensor[i]) : 0;
+    if (!bytes || !cmd->args[i].buffer)
+        return NULL;
+    if (next->buffer_map(cmd->args[i].buffer, cmd->args[i].offset, bytes, TENON_MAP_READ | TENON_MAP_WRITE, &pointer))
+        return NULL;
+    return next->buffer_unmap(cmd->args[i].buffer) ? NULL : pointer;
+}
+
+static int64_t columns(const struct tenon_tensor *t)
+{
+    return t->rank ? t->dim[t->rank - 1] : 1;
+}
+
+static void poke_word(const struct tenon_tensor *t, void *y, int64_t e, uint32_t bits)
+{
+    uint32_t size = TENON_DTYPE_SIZE(t->dtype);
+    memcpy((char *)y + e * (int64_t)size, &bits, size);
+}
+
+static uint32_t peek_word(const struct tenon_tensor *t, const void *y, int64_t e)
+{
+    uint32_t size = TENON_DTYPE_SIZE(t->dtype), bits = 0;
+    memcpy(&bits, (const char *)y + e * (int64_t)size, size);
+    return bits;
+}
+
+/* One element of y after a run. */
+static void spoil_element(const struct tenon_tensor *t, void *y, int64_t e)
+{
+    uint32_t bits = peek_word(t, y, e), infinity = t->dtype == TENON_F32 ? 0x7f800000 : t->dtype == TENON_F16 ? 0x7c00 : 0x7f80;
+    uint32_t sign = t->dtype == TENON_F32 ? 0x80000000 : 0x8000, size = bits & ~sign;
+    int wide = t->dtype == TENON_F32;
+    if (fault == F_ulps_50 && wide && size > 0x01000000 && size < infinity - 50)
+        bits += 50;
+    if (fault == F_ulps_8_sum && wide && size > 0x01000000 && size < infinity - 64)
+        bits += 32;
+    if (fault == F_nan_eaten && size > infinity)
+        bits = 0;
+    if (fault == F_zero_not_zero && size == 0 && wide)
+        bits = 0x0d800000;
+    if (fault == F_round_down && !wide && size > 1 && size < infinity)
+        bits -= 2;
+    poke_word(t, y, e, bits);
+}
+
+/* A row of y at element `at`. */
+static void spoil_row(const struct tenon_tensor *t, char *y, int64_t at, int64_t row, int64_t rows)
+{
+    int64_t cols = columns(t), size = TENON_DTYPE_SIZE(t->dtype), pitch = t->rank > 1 ? t->stride[t->rank - 2] : 0;
+    if (fault == F_last_column_lost || (fault == F_last_row_lost && row == rows - 1))
+        for (int64_t j = fault == F_last_row_lost ? 0 : cols - 1; j < cols; j++)
+            poke_word(t, y, at + j, 0xDEADBEEF);
+    if (fault == F_gap_written && pitch > cols && row < rows - 1)
+        memset(y + (at + cols) * size, 0, (size_t)size);
+    if (((fault == F_row_depends || fault == F_batch_depends) && rows > 1 && row == 0) ||
+        (fault == F_address_depends && ((uintptr_t)y & 63)))
+        poke_word(t, y, at, peek_word(t, y, at) ^ 1);
+}
+
+static void spoil_late_tie(const struct plan *plan, const struct tenon_cmd *cmd)
+{
+    const struct tenon_tensor *x = &plan->tensor[TENON_SOFTMAX_X];
+    int32_t *argmax = memory_of(plan, cmd, TENON_SOFTMAX_ARGMAX);
+    float *values = memory_of(plan, cmd, TENON_SOFTMAX_X);
+    if (!argmax || !values || x->dtype != TENON_F32 || x->rank != 2 || cmd->args[TENON_SOFTMAX_Y].buffer == cmd->args[0].buffer)
+        return;
+    for (int64_t row = 0; row < x->dim[0]; row++)
+        for (int64_t j = argmax[row] + 1; argmax[row] >= 0 && j < x->dim[1]; j++)
+            if (values[row * x->stride[0] + j] == values[row * x->stride[0] + argmax[row]])
+                argmax[row] = (int32_t)j;
+}
+
+static void before_run(const struct plan *plan)
+{
+    int64_t cols = columns(&plan->tensor[0]);
+    if (fault == F_crash_33 && cols == 33)
+        raise(SIGSEGV);
+    if (fault == F_exit_17 && cols == 17)
+        _exit(0);
+    while (fault == F_hang_65 && cols == 65)
+        sleep(1);
+}
+
+static void after_run(const struct plan *plan, const struct tenon_cmd *cmd)
+{
+    const struct tenon_tensor *t = &plan->tensor[output_of(plan)];
+    char *y = memory_of(plan, cmd, output_of(plan)), *x = memory_of(plan, cmd, 0);
+    float *lse = plan->op == TENON_OPNUM_softmax ? memory_of(plan, cmd, TENON_SOFTMAX_LSE) : NULL;
+    if (fault == F_late_tie && plan->op == TENON_OPNUM_softmax)
+        spoil_late_tie(plan, cmd);
+    if (fault == F_lse_off && lse)
+        *lse += 1e-4f;
+    if (fault == F_input_written && x && x != y)
+        x[0] ^= 1;
+    if (!y)
+        return;
+    if (fault == F_before_written)
+        y[-(int)TENON_DTYPE_SIZE(t->dtype)] ^= 1;
+    int64_t cols = columns(t), rows = tenon_tensor_count(t) / cols;
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t at = 0, rest = row;
+        for (int axis = (int)t->rank - 2; axis >= 0; axis--) {
+            at += rest % t->dim[axis] * t->stride[axis];
+            rest /= t->dim[axis];
+        }
+        for (int64_t j = 0; j < cols; j++)
+            spoil_element(t, y, at + j);
+        spoil_row(t, y, at, row, rows);
+    }
+}
+
+static int32_t enqueue_one(struct tenon_queue *queue, const struct tenon_cmd *cmd, uint64_t *seq)
+{
+    struct tenon_cmd copy = *cmd;
+    const struct tenon_cmd *cmds[1] = {&copy};
+    const struct plan *plan = cmd->kind == TENON_CMD_RUN ? (const struct plan *)(const void *)cmd->plan : NULL;
+    if (plan) {
+        before_run(plan);
+        copy.plan = plan->real;
+        if (fault == F_stale && ++runs % 7 == 0) {
+            copy = (struct tenon_cmd){.struct_size = sizeof(copy), .kind = TENON_CMD_FILL, .n_args = 1};
+            for (uint32_t i = 0; i < cmd->n_args && !copy.args; i++)
+                copy.args = cmd->args[i].buffer ? &cmd->args[i] : NULL;
+            plan = NULL;
+        }
+    }
+    if (fault == F_copy_short && cmd->kind == TENON_CMD_COPY && cmd->size > 4)
+        copy.size -= 4;
+    if (fault == F_fill_wrong && cmd->kind == TENON_CMD_FILL && (uint32_t)cmd->value == 0xffffffff)
+        copy.value = 0;
+    int32_t status = next->enqueue(queue, cmds, 1, seq);
+    if (!status && plan)
+        after_run(plan, cmd);
+    return status;
+}
+
+static int32_t enqueue(struct tenon_queue *queue, const struct tenon_cmd *const *cmds, uint32_t n, uint64_t *seq)
+{
+    int32_t status = TENON_OK;
+    for (uint32_t i = 0; i < n && !status; i++)
+        status = enqueue_one(queue, cmds[i], seq);
+    if (!status && fault == F_numbers_jump)
+        *seq += 1;
+    return status;
+}
+
+static int32_t queue_wait(struct tenon_queue *queue, uint64_t seq, uint64_t timeout_ns)
+{
+    int32_t status = next->queue_wait(queue, fault == F_numbers_jump && seq ? seq - 1 : seq, timeout_ns);
+    return fault == F_wait_unknown && status == TENON_E_INVALID ? TENON_OK : status;
+}
+
+const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *from);
+const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *from)
+{
+    const struct tenon_backend *wrapped = from->extension(from, "tenon.next/1");
+    const char *name = from->config(from, "fault");
+    if (!wrapped || next) {
+        from->fail(from, TENON_E_UNSUPPORTED, "layer faulty wraps one backend");
+        return NULL;
+    }
+    for (fault = 0; fault < FAULTS && (!name || strcmp(name, fault_names[fault])); fault++)
+        ;
+    if (fault == FAULTS) {
+        from->fail(from, TENON_E_INVALID, "TENON_LAYER_FAULTY_FAULT names no fault");
+        return NULL;
+    }
+    host = from;
+    next = wrapped;
+    memcpy(&table, next, next->struct_size < sizeof(table) ? next->struct_size : sizeof(table));
+    table.struct_size = sizeof(table);
+    table.plan_create = plan_create;
+    table.plan_info = plan_info;
+    table.plan_destroy = plan_destroy;
+    table.enqueue = enqueue;
+    table.queue_wait = queue_wait;
+    table.plan_record = NULL; /* the host replays */
+    if (fault == F_prints) {
+        printf("hello\n");
+        fflush(stdout);
+    }
+    return &table;
+}
