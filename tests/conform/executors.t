@@ -1,0 +1,59 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The conformance suite on every executor there is: the CPU backend (each ISA at the full level, the best and the plainest else) and
+# every device of the other backends; then what the command itself promises.
+top=${top_builddir:-.}
+tenon=$top/tenon
+level=${TENON_TEST_LEVEL:-quick}
+scratch=$(mktemp -d) || exit 99
+trap 'rm -rf "$scratch"' EXIT
+n=0
+failed=0
+echo "TAP version 14"
+
+check() { # check TEXT STATUS-WANTED COMMAND...
+    n=$((n + 1))
+    text=$1
+    wanted=$2
+    shift 2
+    "$@" >"$scratch/out" 2>"$scratch/err"
+    got=$?
+    if [ $got -eq "$wanted" ]; then
+        echo "ok $n - $text: $(tail -1 "$scratch/out")"
+        return 0
+    fi
+    echo "not ok $n - $text (exit $got, not $wanted)"
+    grep -A 12 '^not ok' "$scratch/out" | head -60 | sed 's/^/# /'
+    tail -3 "$scratch/err" | sed 's/^/# /'
+    failed=1
+    return 1
+}
+
+isas='scalar best'
+[ "$level" = full ] && isas='scalar sse4 avx2 avx512 neon'
+for isa in $isas; do
+    if [ $isa = best ]; then
+        check "cpu" 0 "$tenon" conform --device cpu --level "$level"
+    elif TENON_CPU_ISA=$isa TENON_DEVICE=cpu "$tenon" devices >"$scratch/devices" 2>&1 && grep -q '^cpu:' "$scratch/devices"; then
+        check "cpu, $isa" 0 "$tenon" conform --device cpu --isa $isa --level "$level"
+    fi
+done
+for device in $("$tenon" devices 2>/dev/null | sed -n 's/^\([a-z]*:[0-9]*\) .*/\1/p' | grep -v '^cpu:'); do
+    check "$device" 0 "$tenon" conform --device "$device" --level "$level"
+done
+if [ "$level" = full ]; then
+    check "every pair of executors" 0 "$tenon" conform --matrix --level quick
+fi
+
+check "an operator that does not exist" 1 "$tenon" conform --device cpu --op no_such_operator
+check "a level that does not exist" 2 "$tenon" conform --device cpu --level quickest
+check "a device that does not exist" 3 "$tenon" conform --device nosuch
+check "one case by number" 0 "$tenon" conform --device cpu --op softmax --seed 0x7e4e0a --case 12
+check "a report" 0 "$tenon" conform --device cpu --op memory --report "$scratch/report"
+for file in report.jsonl card.json card.txt; do
+    check "$file is there" 0 test -s "$scratch/report/$file"
+done
+check "JUnit" 0 "$tenon" conform --device cpu --op memory --format junit
+check "it ends where it should" 0 grep -q '^</testsuite>$' "$scratch/out"
+echo "1..$n"
+exit $failed
