@@ -379,6 +379,7 @@ static int32_t plan_info(struct hook *hook, const struct tenon_plan *plan, struc
     pthread_mutex_lock(&hook->lock);
     struct hook_object *object = find(hook, HOOK_PLAN, plan, "plan_info");
     struct tenon_plan_info first = object ? ((struct check_plan *)object->data)->info : (struct tenon_plan_info){0};
+    int recorded = object && ((struct check_plan *)object->data)->recorded; /* its info was not read when it was made */
     if (unlock(hook, object ? TENON_OK : TENON_E_INVALID))
         return TENON_E_INVALID;
     if (!info || info->struct_size < 8 || info->struct_size > TENON_STRUCT_MAX)
@@ -389,7 +390,7 @@ static int32_t plan_info(struct hook *hook, const struct tenon_plan *plan, struc
     if (info->struct_size != size)
         return tenon__check_backend_breach(hook, "R5", "plan_info changed struct_size from %u to %u", size,
                                            info->struct_size);
-    if (!status && size >= sizeof *info &&
+    if (!status && !recorded && size >= sizeof *info &&
         (info->workspace != first.workspace || info->workspace_align != first.workspace_align))
         return tenon__check_backend_breach(hook, "R53", "the workspace of a plan changed from %llu to %llu",
                                            (unsigned long long)first.workspace, (unsigned long long)info->workspace);
