@@ -111,10 +111,12 @@ static void naive_softmax(struct conform_case *c, int fault)
     for (int64_t row = 0; row < rows; row++) {
         const float *x = (const float *)conform_first(xs) + conform_offset(&xs->tensor, row * cols);
         float *y = (float *)conform_first(ys) + conform_offset(&ys->tensor, row * cols), m = -INFINITY, s = 0;
-        for (int64_t j = 0; j < cols - (fault == LAST_MISSING); j++)
-            m = fmaxf(m, x[j]);
         for (int64_t j = 0; j < cols; j++)
-            s += y[j] = expf(x[j] - (fault == NO_MAX ? 0 : m));
+            m = fmaxf(m, x[j]);
+        for (int64_t j = 0; j < cols; j++) {
+            y[j] = expf(x[j] - (fault == NO_MAX ? 0 : m));
+            s += fault == LAST_MISSING && j == cols - 1 && j > 0 ? 0 : y[j];
+        }
         for (int64_t j = 0; j < cols; j++)
             y[j] /= fault == SUM_OFF ? s * (1 + 0x1p-19f) : s;
     }
