@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # The conformance suite on every executor there is: the CPU backend (each ISA at the full level, the best and the plainest else) and
-# every device of the other backends; then what the command itself promises.
+# every device of the other backends (their operators at the full level); then what the command itself promises.
 top=${top_builddir:-.}
 tenon=$top/tenon
 level=${TENON_TEST_LEVEL:-quick}
@@ -39,7 +39,11 @@ for isa in $isas; do
     fi
 done
 for device in $("$tenon" devices 2>/dev/null | sed -n 's/^\([a-z]*:[0-9]*\) .*/\1/p' | grep -v '^cpu:'); do
-    check "$device" 0 "$tenon" conform --device "$device" --level "$level"
+    if [ "$level" = full ]; then
+        check "$device" 0 "$tenon" conform --device "$device" --level "$level"
+    else # a driver that compiles each kernel anew takes minutes over the operators
+        check "$device, memory" 0 "$tenon" conform --device "$device" --op memory
+    fi
 done
 if [ "$level" = full ]; then
     check "every pair of executors" 0 "$tenon" conform --matrix --level quick
