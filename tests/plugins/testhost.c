@@ -97,8 +97,8 @@ void testhost_clear(struct testhost *host)
 static const char *plugin_path(const char *id, char *path, size_t size)
 {
     const char *builddir = getenv("top_builddir");
-    static const char *const folders[] = {".libs", "backends/null/.libs"};
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const folders[] = {".libs", "backends/cpu/.libs", "backends/null/.libs"};
+    for (size_t i = 0; i < 3; i++) {
         snprintf(path, size, "%s/%s/libtenon-%s.so", builddir ? builddir : ".", folders[i], id);
         if (!access(path, R_OK))
             return path;
