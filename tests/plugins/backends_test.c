@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Every backend of this build against the calling rules, through its table alone: sizes and ranges, descriptors at random against the
- * contract, batches that are all or nothing, each allocation failing in turn, many openings, many threads on one plan
- * (R4 R5 R6 R22 R25 R41 R42 R50 R51 R52 R61 R62 R63 R64 R65). */
+ * Every backend of this build against the calling rules, through its table alone: sizes and ranges, descriptors at
+ * random against the contract, batches that are all or nothing, each allocation failing in turn, many openings, many
+ * threads on one plan (R4 R5 R6 R22 R25 R41 R42 R50 R51 R52 R61 R62 R63 R64 R65). */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 #include "../tap.h"
 #include "testhost.h"
 
-#define BYTES 4096
+#define BYTES   4096
 #define THREADS 8
 
 static struct testhost host;
@@ -35,7 +35,8 @@ static void describe(void)
     desc = (struct tenon_op_desc){sizeof desc, TENON_OPNUM_softmax, 0, TENON_SOFTMAX_N_TENSORS, tensors, &params, NULL};
 }
 
-static int32_t buffer_of(struct tenon_device *device, uint64_t size, uint32_t flags, void *memory, struct tenon_buffer **buffer)
+static int32_t buffer_of(struct tenon_device *device, uint64_t size, uint32_t flags, void *memory,
+                         struct tenon_buffer **buffer)
 {
     struct tenon_buffer_desc d = {.struct_size = sizeof d, .flags = flags, .size = size, .host_ptr = memory};
     return b->buffer_create(device, &d, buffer);
@@ -76,7 +77,8 @@ static void test_buffers(struct tenon_device *device)
     is_int(buffer_of(device, 64, 0, memory, &buffer), TENON_E_INVALID, "%s: host_ptr without IMPORT", id);
     is_int(b->buffer_create(device, NULL, &buffer), TENON_E_INVALID, "%s: no descriptor", id);
     if (!(info.caps & TENON_CAP_IMPORT))
-        is_int(buffer_of(device, 4096, TENON_BUF_IMPORT, memory, &buffer), TENON_E_UNSUPPORTED, "%s: cannot import", id);
+        is_int(buffer_of(device, 4096, TENON_BUF_IMPORT, memory, &buffer), TENON_E_UNSUPPORTED, "%s: cannot import",
+               id);
     else if (info.import_align > 1)
         is_int(buffer_of(device, 4096, TENON_BUF_IMPORT, memory + info.import_align / 2, &buffer), TENON_E_UNSUPPORTED,
                "%s: import of misaligned memory", id);
@@ -116,19 +118,48 @@ static void spoil(uint64_t *state, struct tenon_op_desc *d, struct tenon_tensor 
     uint64_t r = random_word(state);
     struct tenon_tensor *one = &t[r >> 8 & 15];
     switch (r & 15) {
-    case 0: d->op = (uint32_t)(r >> 16) & 7; break;
-    case 1: d->flags = 1u << (r >> 16 & 31); break;
-    case 2: d->n_tensors = (uint32_t)(r >> 16) & 63; break;
-    case 3: d->struct_size = (uint32_t)(r >> 16) & 63; break; /* never beyond what there is */
-    case 4: one->rank = (uint32_t)(r >> 16) & 15; break;
-    case 5: one->dtype = dtypes[r >> 16 & 7]; break;
-    case 6: case 7: one->dim[r >> 12 & 7] = extents[(r >> 16) % 10]; break;
-    case 8: case 9: one->stride[r >> 12 & 7] = extents[(r >> 16) % 10]; break;
-    case 10: *one = tenon_tensor_make(dtypes[r >> 16 & 7], 1 + (r >> 20 & 1), (int64_t[]){4, 64}); break;
-    case 11: *one = tenon_tensor_make(TENON_F32, 1, (int64_t[]){r >> 20 & 1 ? 4 : 64}); break;
-    case 12: case 13: bytes[4 + (r >> 16) % (sizeof params - 4)] = (unsigned char)(r >> 32); break;
-    case 14: bytes[4 + 4 * ((r >> 16) % 3)] = (unsigned char)(r >> 32 & 7); break;
-    default: bytes[0] = (unsigned char)(r >> 16 & 0x1f); break;
+    case 0:
+        d->op = (uint32_t)(r >> 16) & 7;
+        break;
+    case 1:
+        d->flags = 1u << (r >> 16 & 31);
+        break;
+    case 2:
+        d->n_tensors = (uint32_t)(r >> 16) & 63;
+        break;
+    case 3:
+        d->struct_size = (uint32_t)(r >> 16) & 63;
+        break; /* never beyond what there is */
+    case 4:
+        one->rank = (uint32_t)(r >> 16) & 15;
+        break;
+    case 5:
+        one->dtype = dtypes[r >> 16 & 7];
+        break;
+    case 6:
+    case 7:
+        one->dim[r >> 12 & 7] = extents[(r >> 16) % 10];
+        break;
+    case 8:
+    case 9:
+        one->stride[r >> 12 & 7] = extents[(r >> 16) % 10];
+        break;
+    case 10:
+        *one = tenon_tensor_make(dtypes[r >> 16 & 7], 1 + (r >> 20 & 1), (int64_t[]){4, 64});
+        break;
+    case 11:
+        *one = tenon_tensor_make(TENON_F32, 1, (int64_t[]){r >> 20 & 1 ? 4 : 64});
+        break;
+    case 12:
+    case 13:
+        bytes[4 + (r >> 16) % (sizeof params - 4)] = (unsigned char)(r >> 32);
+        break;
+    case 14:
+        bytes[4 + 4 * ((r >> 16) % 3)] = (unsigned char)(r >> 32 & 7);
+        break;
+    default:
+        bytes[0] = (unsigned char)(r >> 16 & 0x1f);
+        break;
     }
 }
 
@@ -155,7 +186,8 @@ static void test_descriptors(struct tenon_device *device)
         refused += expect != TENON_OK;
         accepted += status == TENON_OK;
         differs += status != answer;
-        if (expect ? answer != expect : answer != TENON_OK && answer != TENON_E_UNSUPPORTED && answer != TENON_E_NOMEM) {
+        if (expect ? answer != expect
+                   : answer != TENON_OK && answer != TENON_E_UNSUPPORTED && answer != TENON_E_NOMEM) {
             if (!wrong++)
                 tap_note("%s: round %d: the contract says %s, the backend %s: %s", id, i, tenon_status_name(expect),
                          tenon_status_name(answer), host.failure);
@@ -197,10 +229,17 @@ static void test_queue(struct tenon_device *device)
     is_int(buffer_of(device, BYTES, 0, NULL, &x), TENON_OK, "%s: a buffer", id);
     is_int(buffer_of(device, BYTES, 0, NULL, &y), TENON_OK, "%s: another", id);
     struct tenon_bind args[2] = {{x, 0}, {y, 0}};
-    const struct tenon_cmd fill = {.struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = args,
-                                   .size = BYTES, .value = 0x01020304};
-    struct tenon_cmd other = fill, far_copy = {.struct_size = sizeof far_copy, .kind = TENON_CMD_COPY, .n_args = 2,
-                                               .args = args, .size = BYTES + 4};
+    const struct tenon_cmd fill = {.struct_size = sizeof fill,
+                                   .kind = TENON_CMD_FILL,
+                                   .n_args = 1,
+                                   .args = args,
+                                   .size = BYTES,
+                                   .value = 0x01020304};
+    struct tenon_cmd other = fill, far_copy = {.struct_size = sizeof far_copy,
+                                               .kind = TENON_CMD_COPY,
+                                               .n_args = 2,
+                                               .args = args,
+                                               .size = BYTES + 4};
     is_int(submit(queue, &fill, NULL), TENON_OK, "%s: FILL", id);
     other.value = 7;
     is_int(submit(queue, &other, &far_copy), TENON_E_INVALID, "%s: a batch whose second command reaches too far", id);
@@ -236,7 +275,8 @@ static int32_t whole_way(void)
     if (!status)
         status = b->plan_create(device, &desc, &plan);
     struct tenon_bind to = {buffer, 0};
-    const struct tenon_cmd fill = {.struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = &to, .size = 64};
+    const struct tenon_cmd fill = {
+        .struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = &to, .size = 64};
     if (status == TENON_OK || status == TENON_E_UNSUPPORTED) { /* the template plans nothing */
         int32_t run = submit(queue, &fill, NULL);
         status = run ? run : TENON_OK;
@@ -293,14 +333,19 @@ static void *work(void *context)
     void *pointer;
     struct tenon_bind binds[TENON_SOFTMAX_N_TENSORS] = {{0}};
     w->failed = b->queue_create(w->device, 0, &queue) || buffer_of(w->device, sizeof w->y, 0, NULL, &x) ||
-                buffer_of(w->device, sizeof w->y, 0, NULL, &y) || buffer_of(w->device, w->workspace + 1, 0, NULL, &space) ||
+                buffer_of(w->device, sizeof w->y, 0, NULL, &y) ||
+                buffer_of(w->device, w->workspace + 1, 0, NULL, &space) ||
                 b->buffer_map(x, 0, sizeof w->y, TENON_MAP_WRITE, &pointer);
     for (int i = 0; i < 256 && !w->failed; i++)
         ((float *)pointer)[i] = (float)(i * 37 % 64) * 0.25f;
     w->failed = w->failed || b->buffer_unmap(x);
     binds[TENON_SOFTMAX_X].buffer = x, binds[TENON_SOFTMAX_Y].buffer = y;
-    const struct tenon_cmd run = {.struct_size = sizeof run, .kind = TENON_CMD_RUN, .n_args = TENON_SOFTMAX_N_TENSORS,
-                                  .args = binds, .plan = w->plan, .workspace = {space, 0}};
+    const struct tenon_cmd run = {.struct_size = sizeof run,
+                                  .kind = TENON_CMD_RUN,
+                                  .n_args = TENON_SOFTMAX_N_TENSORS,
+                                  .args = binds,
+                                  .plan = w->plan,
+                                  .workspace = {space, 0}};
     for (int i = 0; i < 50 && !w->failed; i++)
         w->failed = submit(queue, &run, NULL);
     w->failed = w->failed || b->buffer_map(y, 0, sizeof w->y, TENON_MAP_READ, &pointer);
@@ -340,7 +385,8 @@ static void test_threads(struct tenon_device *device)
     for (int i = 0; i < 64; i++)
         sum += workers[0].y[i];
     is_int(failed, 0, "%s: %u threads, each with a queue of its own, run one plan", id, n);
-    ok(differ == 0 && sum > 0.9999f && sum < 1.0001f, "%s: all with the same bits, and a row sums to %.6f", id, (double)sum);
+    ok(differ == 0 && sum > 0.9999f && sum < 1.0001f, "%s: all with the same bits, and a row sums to %.6f", id,
+       (double)sum);
     b->plan_destroy(plan);
 }
 

@@ -97,8 +97,8 @@ void child_run(int (*fn)(void *context), void *context, double timeout_seconds, 
     char *end = strchr(result->text, 4);
     if (end)
         *end = 0;
-    const char *how = late                ? "TIMEOUT"
-                      : WIFSIGNALED(status) ? "CRASHED"
+    const char *how = late                          ? "TIMEOUT"
+                      : WIFSIGNALED(status)         ? "CRASHED"
                       : !end || WEXITSTATUS(status) ? "EXITED"
                                                     : "OK";
     snprintf(result->end, sizeof result->end, "%s", how);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Files that are no plugins: each is named to tenon_plugin_load in a child, or found by the search, and refused with exactly the reason
- * that SPEC.md gives before anything of it is mapped (R1 R30). */
+ * Files that are no plugins: each is named to tenon_plugin_load in a child, or found by the search, and refused with
+ * exactly the reason that SPEC.md gives before anything of it is mapped (R1 R30). */
 #define _GNU_SOURCE
 #include <elf.h>
 #include <fcntl.h>
@@ -114,7 +114,8 @@ static void test_by_name(void)
     loads(longer, "IO", "NOT_FOUND", "a path of 4097 bytes");
     longer[4096] = 0;
     loads(longer, "IO", "NOT_FOUND", "a path of 4096 bytes");
-    if (symlink("libtenon-loop.so", in_folder("libtenon-loop.so")) || symlink("gone", in_folder("libtenon-dangling.so")))
+    if (symlink("libtenon-loop.so", in_folder("libtenon-loop.so")) ||
+        symlink("gone", in_folder("libtenon-dangling.so")))
         bail("symlink");
     loads(in_folder("libtenon-loop.so"), "IO", "NOT_FOUND", "a symbolic link to itself");
     loads(in_folder("libtenon-dangling.so"), "IO", "NOT_FOUND", "a symbolic link to nothing");

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The layer "check" in front of a backend that keeps the rules until told otherwise: each breach of the caller is answered and not
- * passed on, each breach of the backend gives INTERNAL, both with a line that names the rule, and correct use gives no line at all
- * (R5 R26 R40 R42 R51 R53 R60 to R67). */
+ * The layer "check" in front of a backend that keeps the rules until told otherwise: each breach of the caller is
+ * answered and not passed on, each breach of the backend gives INTERNAL, both with a line that names the rule, and
+ * correct use gives no line at all (R5 R26 R40 R42 R51 R53 R60 to R67). */
 #include <string.h>
 
 #include <tenon/ops.h>
@@ -26,37 +26,37 @@ static struct tenon_op_desc desc;
 static struct tenon_bind binds[TENON_SOFTMAX_N_TENSORS];
 
 /* The caller's breach: `status`, one ERROR line that names the rule, and nothing reaches the backend. */
-#define BREACH(status, rule, call)                                                             \
-    do {                                                                                       \
-        testhost_clear(&host);                                                                 \
-        int before = liar_calls;                                                               \
-        is_str(tenon_status_name(call), #status, #call);                                       \
-        has_str(host.log, rule ", the caller of liar: ", "%s: %s", rule, host.failure);        \
-        ok(host.errors == 1 && liar_calls == before, "%s: one line, not passed on", rule);     \
+#define BREACH(status, rule, call)                                                                                     \
+    do {                                                                                                               \
+        testhost_clear(&host);                                                                                         \
+        int before = liar_calls;                                                                                       \
+        is_str(tenon_status_name(call), #status, #call);                                                               \
+        has_str(host.log, rule ", the caller of liar: ", "%s: %s", rule, host.failure);                                \
+        ok(host.errors == 1 && liar_calls == before, "%s: one line, not passed on", rule);                             \
     } while (0)
 /* For calls without a status. */
-#define BREACH_VOID(rule, call)                                                                \
-    do {                                                                                       \
-        testhost_clear(&host);                                                                 \
-        int before = liar_calls;                                                               \
-        call;                                                                                  \
-        has_str(host.log, rule ", the caller of liar: ", #call ": %s", host.failure);          \
-        ok(host.errors == 1 && liar_calls == before, "%s: one line, not passed on", rule);     \
+#define BREACH_VOID(rule, call)                                                                                        \
+    do {                                                                                                               \
+        testhost_clear(&host);                                                                                         \
+        int before = liar_calls;                                                                                       \
+        call;                                                                                                          \
+        has_str(host.log, rule ", the caller of liar: ", #call ": %s", host.failure);                                  \
+        ok(host.errors == 1 && liar_calls == before, "%s: one line, not passed on", rule);                             \
     } while (0)
-#define FINE(call)                                                                             \
-    do {                                                                                       \
-        testhost_clear(&host);                                                                 \
-        is_str(tenon_status_name(call), "OK", #call);                                          \
-        is_str(host.log, "", "and nothing to say");                                            \
+#define FINE(call)                                                                                                     \
+    do {                                                                                                               \
+        testhost_clear(&host);                                                                                         \
+        is_str(tenon_status_name(call), "OK", #call);                                                                  \
+        is_str(host.log, "", "and nothing to say");                                                                    \
     } while (0)
-#define LIE(lie, rule, call)                                                                   \
-    do {                                                                                       \
-        testhost_clear(&host);                                                                 \
-        liar_lie = lie;                                                                        \
-        is_str(tenon_status_name(call), "INTERNAL", #lie ": " #call);                          \
-        liar_lie = TRUTH;                                                                      \
-        has_str(host.log, rule ", the backend liar: ", #lie ": %s", host.failure);             \
-        is_int(host.errors, 1, "one line");                                                    \
+#define LIE(lie, rule, call)                                                                                           \
+    do {                                                                                                               \
+        testhost_clear(&host);                                                                                         \
+        liar_lie = lie;                                                                                                \
+        is_str(tenon_status_name(call), "INTERNAL", #lie ": " #call);                                                  \
+        liar_lie = TRUTH;                                                                                              \
+        has_str(host.log, rule ", the backend liar: ", #lie ": %s", host.failure);                                     \
+        is_int(host.errors, 1, "one line");                                                                            \
     } while (0)
 
 static int32_t buffer_of(uint64_t size, struct tenon_buffer **buffer)
@@ -70,8 +70,12 @@ static struct tenon_cmd run_cmd(void)
     memset(binds, 0, sizeof binds);
     binds[TENON_SOFTMAX_X].buffer = x;
     binds[TENON_SOFTMAX_Y].buffer = y;
-    return (struct tenon_cmd){.struct_size = sizeof(struct tenon_cmd), .kind = TENON_CMD_RUN,
-                              .n_args = TENON_SOFTMAX_N_TENSORS, .args = binds, .plan = plan, .workspace = {space, 0}};
+    return (struct tenon_cmd){.struct_size = sizeof(struct tenon_cmd),
+                              .kind = TENON_CMD_RUN,
+                              .n_args = TENON_SOFTMAX_N_TENSORS,
+                              .args = binds,
+                              .plan = plan,
+                              .workspace = {space, 0}};
 }
 
 static int32_t submit(const struct tenon_cmd *cmd)
@@ -100,8 +104,11 @@ static void set_up(void)
     params.struct_size = sizeof params;
     tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax), &params);
     tensors[TENON_SOFTMAX_X] = tensors[TENON_SOFTMAX_Y] = tenon_tensor_make(TENON_F32, 2, (int64_t[]){4, 8});
-    desc = (struct tenon_op_desc){.struct_size = sizeof desc, .op = TENON_OPNUM_softmax,
-                                  .n_tensors = TENON_SOFTMAX_N_TENSORS, .tensors = tensors, .params = &params};
+    desc = (struct tenon_op_desc){.struct_size = sizeof desc,
+                                  .op = TENON_OPNUM_softmax,
+                                  .n_tensors = TENON_SOFTMAX_N_TENSORS,
+                                  .tensors = tensors,
+                                  .params = &params};
     uint32_t count;
     FINE(b->device_count(&count));
     BREACH(INVALID, "R31", b->device_open(7, NULL, &device));
@@ -245,8 +252,10 @@ static void test_run(void)
 static void test_transfers(void)
 {
     struct tenon_bind args[2] = {{x, 0}, {y, 0}};
-    const struct tenon_cmd copy = {.struct_size = sizeof copy, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = 64};
-    const struct tenon_cmd fill = {.struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = args, .size = 64};
+    const struct tenon_cmd copy = {
+        .struct_size = sizeof copy, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = 64};
+    const struct tenon_cmd fill = {
+        .struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = args, .size = 64};
     struct tenon_cmd c = copy;
     FINE(submit(&c));
     args[1] = (struct tenon_bind){x, 32};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The layers "fault" and "trace". A program that does the same few steps meets every failure in turn: each is reported as asked
- * for, nothing leaks, and a lost device stays lost until it is opened again (R22 R68). */
+ * The layers "fault" and "trace". A program that does the same few steps meets every failure in turn: each is reported
+ * as asked for, nothing leaks, and a lost device stays lost until it is opened again (R22 R68). */
 #include <string.h>
 
 #include <tenon/ops.h>

@@ -56,7 +56,8 @@ static void liar_buffer_destroy(struct tenon_buffer *buffer)
     null_buffer_destroy(buffer);
 }
 
-static int32_t liar_buffer_map(struct tenon_buffer *buffer, uint64_t offset, uint64_t size, uint32_t mode, void **pointer)
+static int32_t liar_buffer_map(struct tenon_buffer *buffer, uint64_t offset, uint64_t size, uint32_t mode,
+                               void **pointer)
 {
     liar_calls++;
     int32_t status = null_buffer_map(buffer, offset, size, mode, pointer);
@@ -96,8 +97,8 @@ static int32_t liar_plan_create(struct tenon_device *device, const struct tenon_
 static int32_t liar_plan_info(const struct tenon_plan *plan, struct tenon_plan_info *out)
 {
     static uint64_t growth;
-    struct tenon_plan_info full = {.workspace = plan->workspace, .workspace_align = liar_lie == INFO_ALIGN ? 3 : 64,
-                                   .impl = "liar"};
+    struct tenon_plan_info full = {
+        .workspace = plan->workspace, .workspace_align = liar_lie == INFO_ALIGN ? 3 : 64, .impl = "liar"};
     struct tenon_why why;
     if (liar_lie == INFO_GROWS)
         full.workspace += ++growth;

@@ -50,7 +50,11 @@ static void test_memory(struct tenon_device *device)
     struct tenon_bind args[2] = {{buffer, 0}, {import, 0}};
     struct tenon_cmd copy = {.struct_size = sizeof copy, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = 16};
     struct tenon_bind middle = {buffer, 4};
-    struct tenon_cmd fill = {.struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = &middle, .size = 8,
+    struct tenon_cmd fill = {.struct_size = sizeof fill,
+                             .kind = TENON_CMD_FILL,
+                             .n_args = 1,
+                             .args = &middle,
+                             .size = 8,
                              .value = UINT64_C(0xffffffff2e2e2e2e)};
     const struct tenon_cmd *cmds[2] = {&copy, &fill};
     uint64_t seq = 0;
@@ -87,9 +91,10 @@ static void test_plans(struct tenon_device *device)
         is_str(host.failure, why.text, "says what the contract says");
         /* Squares fit every operator that works on matrices; what they do not fit the contract refuses alike. */
         for (uint32_t j = 0; j < op->n_tensors; j++)
-            if (op->tensors[j].role == TENON_IN || op->tensors[j].role == TENON_OUT || op->tensors[j].role == TENON_OUT_OPT)
-                if (op->tensors[j].dtypes & TENON_T_F32 && (j == 0 || op->tensors[j].shape[0] != '[' ||
-                                                           strchr(op->tensors[j].shape, ',')))
+            if (op->tensors[j].role == TENON_IN || op->tensors[j].role == TENON_OUT ||
+                op->tensors[j].role == TENON_OUT_OPT)
+                if (op->tensors[j].dtypes & TENON_T_F32 &&
+                    (j == 0 || op->tensors[j].shape[0] != '[' || strchr(op->tensors[j].shape, ',')))
                     tensors[j] = tenon_tensor_make(TENON_F32, 2, (int64_t[]){32, 32});
         expect = tenon_op_check(&d, NULL, NULL, 0, &why);
         is_int(expect, TENON_OK, "%s of squares is well formed: %s", op->name, expect ? why.text : "");

@@ -10,14 +10,14 @@
 #include <tenon/backend.h>
 
 struct testhost {
-    struct tenon_host base; /* first: the plugin's pointer finds the rest */
-    const struct tenon_backend *next;  /* a layer: what it wraps */
+    struct tenon_host base;             /* first: the plugin's pointer finds the rest */
+    const struct tenon_backend *next;   /* a layer: what it wraps */
     const struct tenon_host *next_host; /* and whose host this is */
-    const char *const *config;         /* "key", "value", ..., NULL */
-    _Atomic int64_t live;                    /* blocks that are not freed */
-    _Atomic uint64_t allocs, fail_at; /* fail_at: the number of the allocation that fails, 0: none */
-    int errors, lines;                 /* log lines of level ERROR, and all */
-    char failure[512], log[8192];      /* the last sentence; the lines since testhost_clear */
+    const char *const *config;          /* "key", "value", ..., NULL */
+    _Atomic int64_t live;               /* blocks that are not freed */
+    _Atomic uint64_t allocs, fail_at;   /* fail_at: the number of the allocation that fails, 0: none */
+    int errors, lines;                  /* log lines of level ERROR, and all */
+    char failure[512], log[8192];       /* the last sentence; the lines since testhost_clear */
 };
 
 void testhost_init(struct testhost *host);

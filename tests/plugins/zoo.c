@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A small good plugin, and with -DCASE_<name> one that misbehaves in one way; the list is zoo.def. ZOO_NAME is the id. */
+ * A small good plugin, and with -DCASE_<name> one that misbehaves in one way; the list is zoo.def. ZOO_NAME is the id.
+ */
 #define _GNU_SOURCE
 #include <fenv.h>
 #include <locale.h>
@@ -17,9 +18,9 @@
 #include <tenon/backend.h>
 
 #define STRING_(x) #x
-#define STRING(x) STRING_(x)
-#define ID STRING(ZOO_NAME)
-#define MAYBE __attribute__((unused)) /* used by some of the cases */
+#define STRING(x)  STRING_(x)
+#define ID         STRING(ZOO_NAME)
+#define MAYBE      __attribute__((unused)) /* used by some of the cases */
 
 static const struct tenon_host *host;
 static struct tenon_backend table;

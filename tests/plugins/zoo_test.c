@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Every animal of zoo.def is found in a folder of its own and loaded in a child; the load report gives exactly the reason that the list
- * wants (R1 R2 R5 R9 R20 R21 R24 R30 R31 R32). */
+ * Every animal of zoo.def is found in a folder of its own and loaded in a child; the load report gives exactly the
+ * reason that the list wants (R1 R2 R5 R9 R20 R21 R24 R30 R31 R32). */
 #define _GNU_SOURCE
 #include <fenv.h>
 #include <limits.h>
@@ -143,8 +143,8 @@ static void test_animal(const struct animal *animal)
     struct visit visit = {animal, folder};
     folder_make(folder, sizeof folder);
     put(folder, animal->name);
-    child_run(animal->how == OPEN ? open_child : report_child, &visit,
-              strcmp(animal->want, "TIMEOUT") ? 60 : 1.5, &result);
+    child_run(animal->how == OPEN ? open_child : report_child, &visit, strcmp(animal->want, "TIMEOUT") ? 60 : 1.5,
+              &result);
     folder_remove(folder);
     if (animal->how == DIES) {
         is_str(result.end, animal->want, "%s: %s, as it must (%d)", animal->name, animal->want, result.code);
@@ -212,8 +212,10 @@ static void test_probe(const char *builddir)
     for (size_t i = 0; i < N_ANIMALS; i++)
         if (animals[i].how == DIES)
             put(folder, animals[i].name);
-    snprintf(command, sizeof command, "cd / && ASAN_OPTIONS=handle_segv=0:handle_abort=0 TENON_BACKEND_PATH=%s '%s'/tenon devices --probe=5 --json 2>/dev/null", folder,
-             builddir);
+    snprintf(command, sizeof command,
+             "cd / && ASAN_OPTIONS=handle_segv=0:handle_abort=0 TENON_BACKEND_PATH=%s '%s'/tenon devices --probe=5 "
+             "--json 2>/dev/null",
+             folder, builddir);
     FILE *pipe = popen(command, "r");
     while (pipe && fgets(line, sizeof line, pipe)) {
         size_t n = strlen(line);
