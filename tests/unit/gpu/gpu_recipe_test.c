@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * The launch recipes as plain C: on every device, however small, and for every shape, however large, each launch fits the device, addresses
+ * its tensors and its scratch and nothing beyond; and the cache on disk believes nobody. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <tenon/ops/linear.h>
+#include <tenon/ops/softmax.h>
+#include "../../../shaders/gpu.h"
+#include "../../conform/conform.h"
+#include "../../tap.h"
+
+static char cache_dir[256], message[256];
+
+static int32_t host_fail(const struct tenon_host *host, int32_t status, const char *text)
+{
+    (void)host;
+    snprintf(message, sizeof(message), "%s", text);
+    return status;
+}
+static void *host_alloc(const struct tenon_host *host, size_t size, size_t align)
+{
+    (void)host;
+    return aligned_alloc(align, (size / align + 1) * align);
+}
+static void host_free(const struct tenon_host *host, void *memory)
+{
+    (void)host;
+    free(memory);
+}
+static const char *host_config(const struct tenon_host *host, const char *key)
+{
+    (void)host;
+    return strcmp(key, "cache_dir") == 0 && cache_dir[0] ? cache_dir : NULL;
+}
+static const struct tenon_host host = {.struct_size = sizeof(host), .name = "gpu_recipe", .fail = host_fail,
+                                       .alloc = host_alloc, .free = host_free, .config = host_config};
+
+#define AXES(x, y, z) {(x), (y), (z)}
+static const struct gpu_limits devices[] = {
+    {.wg_max = 64, .shared_max = 16384, .groups_max = AXES(65535, 65535, 65535), .buffer_max = UINT64_C(1) << 30},
+    {.wg_max = 1024, .shared_max = 65536, .groups_max = AXES(2147483647, 65535, 65535), .buffer_max = UINT64_C(1) << 40, .storage16 = 1},
+    {.wg_max = 128, .shared_max = 16384, .groups_max = AXES(65535, 65535, 65535), .buffer_max = UINT64_C(1) << 32, .software = 1},
+};
+
+/* What is wrong with the launches, or NULL. */
+static const char *fault_of(const struct gpu_recipe *recipe, const struct gpu_limits *limits, const struct tenon_tensor *tensors)
+{
+    for (uint32_t i = 0; i < recipe->n; i++) {
+        const struct gpu_launch *launch = &recipe->launch[i];
+        if (launch->local > limits->wg_max)
+            return "work-group too large";
+        for (uint32_t axis = 0; axis < 3; axis++)
+            if (launch->groups[axis] == 0 || launch->groups[axis] > limits->groups_max[axis])
+                return "number of groups";
+        for (uint32_t k = 0; k < launch->n_args; k++) {
+            const struct gpu_arg *arg = &launch->arg[k];
+            if (launch->kernel->signature[k] != 'b')
+                continue;
+            if (arg->slot == GPU_SLOT_SCRATCH && arg->offset >= recipe->scratch)
+                return "begins beyond the scratch";
+            if (arg->slot >= 0 && arg->slot < GPU_SLOT_SCRATCH && arg->offset != 0 &&
+                arg->offset >= tenon_tensor_bytes(&tensors[arg->slot]))
+                return "begins beyond a tensor";
+        }
+    }
+    return NULL;
+}
+
+static void check_one(const char *name, uint32_t op, const void *params, const struct tenon_tensor *tensors, int must)
+{
+    for (size_t d = 0; d < sizeof(devices) / sizeof(devices[0]); d++) {
+        struct gpu_recipe recipe = {.host = &host};
+        int32_t status = gpu_op_find(op)->recipe(params, tensors, &devices[d], &recipe);
+        const char *fault = status == TENON_OK ? fault_of(&recipe, &devices[d], tensors)
+                            : status == TENON_E_UNSUPPORTED && !must ? NULL : message;
+        if (fault != NULL || must)
+            ok(fault == NULL, "%s on device %u: %s", name, (unsigned)d, fault ? fault : "every launch fits");
+        gpu_recipe_finish(&recipe);
+    }
+}
+
+static void conformance_shapes(void)
+{
+    for (uint32_t i = 0; conform_op_at(i) != NULL; i++) {
+        const struct conform_op *op = conform_op_at(i);
+        for (uint64_t number = 0; number < 500; number++) {
+            struct conform_case c;
+            struct tenon_tensor tensors[TENON_MAX_TENSORS];
+            conform_case_make(op, 1, number, &c);
+            for (uint32_t k = 0; k < TENON_MAX_TENSORS; k++)
+                tensors[k] = c.slot[k].tensor;
+            check_one(c.name, op->op, c.params, tensors, 0);
+        }
+        ok(1, "500 cases of operator %u were tried", op->op);
+    }
+}
+
+static void large_softmax(int64_t rows, int64_t cols, uint32_t dtype, uint32_t algo)
+{
+    struct tenon_softmax_params params = {.struct_size = sizeof(params), .algo = algo, .scale = 1, .inv_temp = 1, .win = 60};
+    struct tenon_tensor tensors[TENON_SOFTMAX_N_TENSORS] = {{0}};
+    char name[96];
+    tensors[TENON_SOFTMAX_X] = tensors[TENON_SOFTMAX_Y] = tenon_tensor_make(dtype, 2, (int64_t[]){rows, cols});
+    tensors[TENON_SOFTMAX_LSE] = tenon_tensor_make(TENON_F32, 1, (int64_t[]){rows});
+    snprintf(name, sizeof(name), "softmax %lldx%lld algo %u", (long long)rows, (long long)cols, algo);
+    check_one(name, TENON_OPNUM_softmax, &params, tensors, 1);
+}
+
+static void large_linear(int64_t m, int64_t n, int64_t k, uint32_t trans)
+{
+    struct tenon_linear_params params = {.struct_size = sizeof(params), .trans_x = trans, .trans_w = trans};
+    struct tenon_tensor tensors[TENON_LINEAR_N_TENSORS] = {{0}};
+    char name[96];
+    tensors[TENON_LINEAR_X] = tenon_tensor_make(TENON_F32, 2, trans ? (int64_t[]){k, m} : (int64_t[]){m, k});
+    tensors[TENON_LINEAR_W] = tenon_tensor_make(TENON_F32, 2, trans ? (int64_t[]){k, n} : (int64_t[]){n, k});
+    tensors[TENON_LINEAR_Y] = tenon_tensor_make(TENON_F32, 2, (int64_t[]){m, n});
+    snprintf(name, sizeof(name), "linear %lldx%lldx%lld trans %u", (long long)m, (long long)n, (long long)k, trans);
+    check_one(name, TENON_OPNUM_linear, &params, tensors, 1);
+}
+
+static void cache(void)
+{
+    char path[512], command[600];
+    void *data = NULL;
+    size_t size = 0;
+    snprintf(cache_dir, sizeof(cache_dir), "/tmp/tenon-cache-%ld", (long)getpid());
+    ok(!gpu_cache_load(&host, "t", "key", 3, &data, &size), "nothing in a cache that is not there");
+    gpu_cache_store(&host, "t", "key", 3, "value", 5);
+    if (ok(gpu_cache_load(&host, "t", "key", 3, &data, &size), "what was stored comes back"))
+        ok(size == 5 && memcmp(data, "value", 5) == 0, "whole");
+    free(data);
+    ok(!gpu_cache_load(&host, "t", "kez", 3, &data, &size), "not for another key");
+    ok(!gpu_cache_load(&host, "u", "key", 3, &data, &size), "nor for another kind");
+    snprintf(command, sizeof(command), "for f in %s/*; do printf x | dd of=\"$f\" bs=1 seek=60 conv=notrunc 2>/dev/null; done",
+             cache_dir);
+    ok(system(command) == 0 && !gpu_cache_load(&host, "t", "key", 3, &data, &size), "a damaged file is ignored");
+    gpu_cache_store(&host, "t", "key", 3, "value", 5);
+    ok(gpu_cache_load(&host, "t", "key", 3, &data, &size), "and replaced");
+    free(data);
+    snprintf(command, sizeof(command), "chmod 666 %s/*", cache_dir);
+    ok(system(command) == 0 && !gpu_cache_load(&host, "t", "key", 3, &data, &size), "a file that others may write is ignored");
+    ok(chmod(cache_dir, 0777) == 0, "chmod");
+    gpu_cache_store(&host, "t", "key", 3, "value", 5);
+    ok(!gpu_cache_load(&host, "t", "key", 3, &data, &size), "a folder that others may write is not used");
+    snprintf(path, sizeof(path), "rm -rf %s", cache_dir);
+    ok(system(path) == 0, "tidy");
+}
+
+int main(void)
+{
+    conformance_shapes();
+    for (uint32_t algo = TENON_SOFTMAX_AUTO; algo <= TENON_SOFTMAX_FIXED_MAX; algo++)
+        large_softmax(1, INT64_C(0x7fffffff), TENON_F16, algo);
+    large_softmax(INT64_C(100000000), 1, TENON_F16, TENON_SOFTMAX_AUTO);
+    large_softmax(5, 0, TENON_F32, TENON_SOFTMAX_AUTO);
+    large_softmax(0, 5, TENON_F32, TENON_SOFTMAX_AUTO);
+    large_softmax(3, 65537, TENON_BF16, TENON_SOFTMAX_THREE_PASS_RELOAD);
+    large_linear(1, 4096, 4096, 0);
+    large_linear(INT64_C(0x7fffffff), 1, 3, 0);
+    large_linear(4, 8000000, 3, 1);
+    large_linear(3, 3, 400000000, 0);
+    large_linear(784, 10, 60000000, 1);
+    large_linear(5, 7, 0, 0);
+    cache();
+    return tap_done();
+}
