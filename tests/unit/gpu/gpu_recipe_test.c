@@ -163,7 +163,7 @@ int main(void)
     large_linear(1, 4096, 4096, 0);
     large_linear(INT64_C(0x7fffffff), 1, 3, 0);
     large_linear(4, 8000000, 3, 1);
-    large_linear(3, 3, 400000000, 0);
+    large_linear(3, 3, 40000000, 0);
     large_linear(784, 10, 60000000, 1);
     large_linear(5, 7, 0, 0);
     cache();
