@@ -42,18 +42,18 @@ tree() {
     mkdir -p "$work/$1" && (cd "$work/$1" && shift && "$top/configure" --enable-werror "$@" && make -j"$(nproc)")
 }
 
-stage check-full make -C "$build" check-full
+stage check-full make -C "$build" -j"$(nproc)" check-full
 tally "$build"
 
 stage build-clang tree clang CC=clang
 stage build-asan tree asan --enable-sanitize=address,undefined CFLAGS='-O1 -g'
 export ASAN_OPTIONS=abort_on_error=0:detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-stage check-asan make -C "$work/asan" check-sanitize
+stage check-asan make -C "$work/asan" -j"$(nproc)" check-sanitize
 tally "$work/asan"
 stage build-tsan tree tsan --enable-sanitize=thread CFLAGS='-O1 -g'
-stage check-tsan make -C "$work/tsan" check-sanitize
+stage check-tsan make -C "$work/tsan" -j"$(nproc)" check-sanitize
 tally "$work/tsan"
-stage check-valgrind make -C "$build" check-valgrind
+stage check-valgrind make -C "$build" -j"$(nproc)" check-valgrind
 stage cross-aarch64 "$top/tools/cross-aarch64.sh" "$work/aarch64"
 tally "$work/aarch64"
 # The tarball builds, installs, passes a test and uninstalls; all the tests have run above.
