@@ -64,7 +64,7 @@ int32_t ocl_buffer_map(struct tenon_buffer *buffer, uint64_t offset, uint64_t si
     if (!buffer || !pointer)
         return ocl_fail(TENON_E_INVALID, "buffer or pointer is NULL");
     if (mode & ~(TENON_MAP_READ | TENON_MAP_WRITE))
-        return ocl_fail(TENON_E_UNSUPPORTED, "map mode %#x: READ and WRITE are known", mode);
+        return ocl_fail(TENON_E_INVALID, "map mode %#x: READ and WRITE are known", mode);
     if (!mode)
         return ocl_fail(TENON_E_INVALID, "map mode 0: READ, WRITE or both");
     if (size == 0 || offset > buffer->size || size > buffer->size - offset)
