@@ -70,7 +70,10 @@ int cli_getopt(int argc, char **argv, const char *shorts, const struct option *l
     }
     char name[64];
     const char *bare = !strncmp(word, "--", 2) ? word + 2 : word;
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(bare, "="), bare);
+    size_t length = strcspn(bare, "=");
+    length = length < sizeof name ? length : sizeof name - 1;
+    memcpy(name, bare, length);
+    name[length] = 0;
     if (optopt && strncmp(word, "--", 2))
         cli_fail(CLI_USAGE, "%s: no option '-%c' (tenon %s --help)", argv[0], optopt, argv[0]);
     else
