@@ -17,7 +17,7 @@ struct row {
     int64_t row, cols;
     double *v;    /* logits after scale and bias; masked ones are skipped by valid */
     char *valid;
-    double M, M2, R, T, s, a, S, extra; /* extra: distance of FIXED_MAX's maximum from the true one, times T */
+    double M, M2, R, T, s, own, a, S, extra; /* extra: distance of FIXED_MAX's maximum from the true one, times T */
     int64_t argmax, above; /* above: entries above -Inf */
     int nan, sunk;
 };
@@ -108,17 +108,21 @@ static double weight(const struct row *r, double v)
 
 static void sum_row(struct row *r)
 {
-    struct sum s = {0, 0}, a = {0, 0};
+    /* s gives S and the weights, about R; own and a give the entropy of the row, which no sink changes, about M: about a sink
+     * far above the row they would vanish. */
+    struct sum s = {0, 0}, own = {0, 0}, a = {0, 0};
     double sink = r->sunk ? side(r->c, TENON_SOFTMAX_SINK, r->c->slot[TENON_SOFTMAX_SINK].tensor.dim[0] == 1 ? 0 : r->row) : 0;
     r->R = r->sunk && sink > r->M ? sink : r->M;
     for (int64_t j = 0; j < r->cols && !r->nan && r->above; j++) {
         if (!r->valid[j] || r->v[j] == -(double)INFINITY)
             continue;
-        double d = (r->v[j] - r->R) * r->T, e = exp(d);
-        sum_add(&s, e);
+        double d = (r->v[j] - r->M) * r->T, e = exp(d);
+        sum_add(&s, weight(r, r->v[j]));
+        sum_add(&own, e);
         sum_add(&a, e * d);
     }
     r->s = s.total + s.lost;
+    r->own = own.total + own.lost;
     r->a = a.total + a.lost;
     r->S = r->s + (r->sunk ? exp((sink - r->R) * r->T) : 0);
     r->extra = r->p->algo == TENON_SOFTMAX_FIXED_MAX ? 2 * fmin(fabs(r->M - (double)r->p->phi) * r->T, (double)r->p->win) : 0;
@@ -227,7 +231,7 @@ static void expect_stats(const struct row *r, struct conform_want *want)
     slope = 32 + slope_term(r, r->M);
     put(want, TENON_SOFTMAX_PMAX, r, pmax, pmax * U * slope + FLOOR);
     put(want, TENON_SOFTMAX_MARGIN, r, pmax - weight(r, r->M2) / r->S, pmax * U * slope + FLOOR);
-    put(want, TENON_SOFTMAX_ENTROPY, r, log(r->s) - r->a / r->s, 4e-6 * (1 + log((double)r->cols)) + r->extra * U);
+    put(want, TENON_SOFTMAX_ENTROPY, r, log(r->own) - r->a / r->own, 4e-6 * (1 + log((double)r->cols)) + r->extra * U);
 }
 
 static void mark_exact(const struct conform_case *c, const struct tenon_softmax_params *p, struct conform_want *want)
