@@ -171,8 +171,8 @@ static double bound_of(const struct tenon_linear_params *p, const struct extents
     double error = 4e-7 * sqrt(fmax(1, (double)e->k / 1024)) * dot->chain + dot->flushed + FLOOR * (double)(e->k + 1);
     if (dot->chain > HUGE_SUM)
         return (double)INFINITY;
-    if (!isfinite(x) || !isfinite(y))
-        return 0;
+    if (!isfinite(x) || !isfinite(y)) /* a limit like XATLU's -1/pi is rounded to f32 once */
+        return isfinite(y) ? U * fabs(y) : 0;
     return fmax(fabs(act(p, x + error) - y), fabs(act(p, x - error) - y)) + act_error(p, x, y);
 }
 
