@@ -18,11 +18,43 @@
 
 #define BLOCK_EACH(b) SIMD_UNROLL for (int b = 0; b < BLOCK_VECTORS; b++)
 
+/* What a loop over a row takes at once: a whole number of blocks, and vectors enough to hide the latency of each
+ * other's arithmetic. The rest of a row goes block by block. */
+#define STEP         (4 * VF > BLOCK ? 4 * VF : BLOCK)
+#define STEP_VECTORS (STEP / VF)
+
+/* The vectors of n columns, a constant STEP or at most a BLOCK. */
+#define STEP_EACH(v, n) SIMD_UNROLL for (int v = 0; v < step_vectors(n); v++)
+
+/* Calls CALL(c, n) for [from, to): n is the constant STEP while that fits, then a variable, at most BLOCK and never
+ * STEP. CALL compiles into one instance for each. */
+#define STEP_ALL(c, from, to, CALL)                                            \
+    for (; (c) + STEP <= (to); (c) += STEP)                                    \
+        CALL((c), STEP);                                                       \
+    for (; (c) < (to); (c) += BLOCK)                                           \
+        CALL((c), block_rest((to) - (c)));
+
 /* How many of the first n lanes of a block lie in vector b. */
 SIMD_FN int block_count(int n, int b)
 {
     const int k = n - b * VF;
     return k < 0 ? 0 : k > VF ? VF : k;
+}
+
+SIMD_FN int step_vectors(int n)
+{
+    return n == STEP ? STEP_VECTORS : BLOCK_VECTORS;
+}
+
+SIMD_FN int block_rest(int64_t n)
+{
+    return n < BLOCK ? (int)n : BLOCK;
+}
+
+/* The same of n columns, a constant STEP or at most a BLOCK. */
+SIMD_FN int step_count(int n, int b)
+{
+    return n == STEP ? VF : block_count(n, b);
 }
 
 SIMD_FN void block_set(vf *v, float value)

@@ -388,9 +388,12 @@ static void merge_pairs_all(const struct row *r, struct part *to, const struct p
 static void pair_sink(struct part *p, float sink)
 {
     float lane[VF], n[VF];
-    vf exponent;
-    vf_store(lane, pair_of(vf_set1(sink), &exponent));
-    vf_store(n, exponent);
+    vf v[STEP_VECTORS], m[STEP_VECTORS], exponent[STEP_VECTORS];
+    STEP_EACH(b, BLOCK)
+        v[b] = vf_set1(sink);
+    pairs_of(v, BLOCK, m, exponent);
+    vf_store(lane, m[0]);
+    vf_store(n, exponent[0]);
     merge_pair(&p->pair, &p->pair_n, (double)lane[0], (double)n[0]);
 }
 

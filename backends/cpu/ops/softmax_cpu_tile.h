@@ -10,6 +10,7 @@
 #include "softmax_cpu.h"
 
 #define MINUS_INF (-INFINITY)
+#define AHEAD 4096 /* bytes that are asked for before they are read */
 #define NO_EXPONENT -0x1p30f /* of an empty pair */
 
 SIMD_FN vf load_x(const void *x, int64_t c, int n, uint32_t dtype)
@@ -47,12 +48,21 @@ SIMD_FN void store_y(void *y, int64_t c, vf v, int n, uint32_t dtype, int stream
     }
 }
 
+/* What lies `ahead` bytes behind the STEP columns at c, into L2. The hardware's own guess stops at every page. */
+SIMD_FN void ask_for(const void *x, int64_t c, uint32_t dtype, int64_t ahead)
+{
+    const int64_t size = TENON_DTYPE_SIZE(dtype);
+    SIMD_UNROLL
+    for (int64_t at = 0; at < STEP * size; at += 64)
+        simd_prefetch_far((const char *)x + c * size + at + ahead);
+}
+
 /* The logits v of n columns from c on. What does not exist (masked, or past n) reads as -Inf. */
 SIMD_FN void load_logits(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, int plain,
                          vf *v)
 {
-    BLOCK_EACH(b) {
-        const int k = n == BLOCK ? VF : block_count(n, b);
+    STEP_EACH(b, n) {
+        const int k = step_count(n, b);
         const int64_t at = c + b * VF;
         v[b] = load_x(r->x, at, k, dtype);
         if (!plain && s->affine) {
@@ -65,7 +75,7 @@ SIMD_FN void load_logits(const struct softmax *s, const struct row *r, int64_t c
             const vm m = k == VF ? vm_load_u8(r->mask + at) : vm_load_u8_n(r->mask + at, k);
             v[b] = vf_select(m, v[b], vf_set1(MINUS_INF));
         }
-        if (n != BLOCK)
+        if (n != STEP)
             v[b] = vf_select(vm_first(k), v[b], vf_set1(MINUS_INF));
     }
 }
@@ -79,27 +89,24 @@ SIMD_FN vf distance(const struct row *r, vf v, int plain)
     return vf_mul(vf_sub(vf_mul(v, half), vf_mul(vf_set1(r->reference), half)), vf_set1(r->rest));
 }
 
-/* exp(d), 0 for -Inf whatever T is. */
-SIMD_FN vf exponential(const struct row *r, vf v, vf d, int plain)
+/* d = the distances of the n columns v, e = exp(d), 0 for -Inf whatever T is. */
+SIMD_FN void exponentials(const struct row *r, const vf *v, int n, int plain, vf *d, vf *e)
 {
-    const vf e = vf_exp(d);
-    return !plain && r->flat ? vf_select(vf_eq(v, vf_set1(MINUS_INF)), vf_zero(), e) : e;
+    STEP_EACH(b, n)
+        e[b] = d[b] = distance(r, v[b], plain);
+    vf_exp_each(e, step_vectors(n));
+    if (!plain && r->flat)
+        STEP_EACH(b, n)
+            e[b] = vf_select(vf_eq(v[b], vf_set1(MINUS_INF)), vf_zero(), e[b]);
 }
-
-/* Calls STEP(c, n) for every block of [c0, c1): whole ones with the constant BLOCK. */
-#define FOR_BLOCKS(c, from, to, STEP)                                          \
-    for (; (c) + BLOCK <= (to); (c) += BLOCK)                                  \
-        STEP((c), BLOCK);                                                      \
-    if ((c) < (to))                                                            \
-        STEP((c), (int)((to) - (c)));
 
 /* ---- maximum ---- */
 
 SIMD_FN void max_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, int plain, vf *m)
 {
-    vf v[BLOCK_VECTORS];
+    vf v[STEP_VECTORS];
     load_logits(s, r, c, n, dtype, plain, v);
-    BLOCK_EACH(b)
+    STEP_EACH(b, n)
         m[b] = vf_max(v[b], m[b]); /* keeps m past NaN */
 }
 
@@ -107,24 +114,17 @@ SIMD_FN void tile_max(const struct softmax *s, const struct row *r, int64_t c0, 
                       uint32_t dtype, int plain)
 {
     const struct row row = *r; /* a copy that nothing can alias stays in registers */
-    vf m[4][BLOCK_VECTORS];
+    vf m[STEP_VECTORS];
     int64_t c = c0;
     r = &row;
-    for (int g = 0; g < 4; g++)
-        block_set(m[g], MINUS_INF);
-    for (; c + 4 * BLOCK <= c1; c += 4 * BLOCK) {
-        max_block(s, r, c, BLOCK, dtype, plain, m[0]);
-        max_block(s, r, c + BLOCK, BLOCK, dtype, plain, m[1]);
-        max_block(s, r, c + 2 * BLOCK, BLOCK, dtype, plain, m[2]);
-        max_block(s, r, c + 3 * BLOCK, BLOCK, dtype, plain, m[3]);
-    }
-    for (; c + BLOCK <= c1; c += BLOCK)
-        max_block(s, r, c, BLOCK, dtype, plain, m[0]);
-    if (c < c1)
-        max_block(s, r, c, (int)(c1 - c), dtype, plain, m[0]);
-    BLOCK_EACH(b)
-        m[0][b] = vf_max(vf_max(m[0][b], m[1][b]), vf_max(m[2][b], m[3][b]));
-    part->m = block_max(m[0]);
+    STEP_EACH(b, STEP)
+        m[b] = vf_set1(MINUS_INF);
+#define CALL(c, n) max_block(s, r, c, n, dtype, plain, m)
+    STEP_ALL(c, c0, c1, CALL)
+#undef CALL
+    for (int b = BLOCK_VECTORS; b < STEP_VECTORS; b++)
+        m[b % BLOCK_VECTORS] = vf_max(m[b % BLOCK_VECTORS], m[b]);
+    part->m = block_max(m);
     part->m2 = MINUS_INF;
     part->arg = -1;
 }
@@ -151,13 +151,14 @@ struct top {
 
 SIMD_FN void top_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, struct top *t)
 {
-    vf v[BLOCK_VECTORS];
+    vf v[STEP_VECTORS];
     load_logits(s, r, c, n, dtype, 0, v);
-    BLOCK_EACH(b) {
-        const vm above = vf_gt(v[b], t->m[b]);
-        t->m2[b] = vf_select(above, t->m[b], vf_max(v[b], t->m2[b]));
-        t->arg[b] = vi_select(above, vi_add(vi_iota(), vi_set1((int32_t)c + b * VF)), t->arg[b]);
-        t->m[b] = vf_max(v[b], t->m[b]);
+    STEP_EACH(b, n) {
+        const int k = b % BLOCK_VECTORS;
+        const vm above = vf_gt(v[b], t->m[k]);
+        t->m2[k] = vf_select(above, t->m[k], vf_max(v[b], t->m2[k]));
+        t->arg[k] = vi_select(above, vi_add(vi_iota(), vi_set1((int32_t)c + b * VF)), t->arg[k]);
+        t->m[k] = vf_max(v[b], t->m[k]);
     }
 }
 
@@ -172,9 +173,9 @@ SIMD_FN void tile_top(const struct softmax *s, const struct row *r, int64_t c0, 
     block_set(t.m2, MINUS_INF);
     BLOCK_EACH(b)
         t.arg[b] = vi_set1(-1);
-#define STEP(c, n) top_block(s, r, c, n, dtype, &t)
-    FOR_BLOCKS(c, c0, c1, STEP)
-#undef STEP
+#define CALL(c, n) top_block(s, r, c, n, dtype, &t)
+    STEP_ALL(c, c0, c1, CALL)
+#undef CALL
     BLOCK_EACH(b) {
         vf_store(m + b * VF, t.m[b]);
         vf_store(m2 + b * VF, t.m2[b]);
@@ -191,22 +192,19 @@ SIMD_FN void tile_top(const struct softmax *s, const struct row *r, int64_t c0, 
 SIMD_FN void sum_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, int plain,
                        int moments, vf *sum, vf *moment)
 {
-    vf v[BLOCK_VECTORS];
+    vf v[STEP_VECTORS], d[STEP_VECTORS], e[STEP_VECTORS];
     load_logits(s, r, c, n, dtype, plain, v);
     /* This pass is busy with arithmetic: memory can bring what comes next. */
-    if (n == BLOCK)
-        simd_prefetch_far((const char *)r->x + c * (int64_t)TENON_DTYPE_SIZE(dtype) + r->ahead);
-    BLOCK_EACH(b) {
-        const vf d = distance(r, v[b], plain), e = exponential(r, v[b], d, plain);
-        sum[b] = vf_add(sum[b], e);
+    if (n == STEP)
+        ask_for(r->x, c, dtype, r->ahead);
+    exponentials(r, v, n, plain, d, e);
+    STEP_EACH(b, n) {
+        const int k = b % BLOCK_VECTORS;
+        sum[k] = vf_add(sum[k], e[b]);
         if (moments) /* e is 0 where d is cut off, and 0 * -Inf would be NaN */
-            moment[b] = vf_add(moment[b], vf_mul(e, vf_max(d, vf_set1(-128.0f))));
-        if (r->e) {
-            if (n == BLOCK)
-                vf_store(r->e + c + b * VF, e);
-            else
-                vf_store_n(r->e + c + b * VF, e, block_count(n, b));
-        }
+            moment[k] = vf_add(moment[k], vf_mul(e[b], vf_max(d[b], vf_set1(-128.0f))));
+        if (r->e)
+            store_y(r->e, c + b * VF, e[b], step_count(n, b), TENON_F32, 0);
     }
 }
 
@@ -221,9 +219,9 @@ SIMD_FN void tile_sum(const struct softmax *s, const struct row *r, int64_t c0, 
         end = c1 - c < BLOCK_RUN * BLOCK ? c1 : c + BLOCK_RUN * BLOCK;
         block_set(sum, 0.0f);
         block_set(moment, 0.0f);
-#define STEP(c, n) sum_block(s, r, c, n, dtype, plain, moments, sum, moment)
-        FOR_BLOCKS(c, c, end, STEP)
-#undef STEP
+#define CALL(c, n) sum_block(s, r, c, n, dtype, plain, moments, sum, moment)
+        STEP_ALL(c, c, end, CALL)
+#undef CALL
         block_flush(sums, sum);
         if (moments)
             block_flush(products, moment);
@@ -237,25 +235,30 @@ SIMD_FN void tile_sum(const struct softmax *s, const struct row *r, int64_t c0, 
 SIMD_FN void stage_block(const struct stage *g, int64_t c, int n, int64_t next_cols, uint32_t dtype, uint32_t y_dtype,
                          vf *sum, vf *m)
 {
-    BLOCK_EACH(b) {
-        const int k = n == BLOCK ? VF : block_count(n, b);
-        const int64_t at = c + b * VF;
-        vf v = load_x(g->x, at, k, dtype);
-        if (n != BLOCK)
-            v = vf_select(vm_first(k), v, vf_set1(MINUS_INF));
-        const vf e = vf_exp(vf_sub(v, vf_set1(g->reference)));
-        sum[b] = vf_add(sum[b], e);
-        if (k == VF)
-            vf_store(g->e + at, e);
-        else
-            vf_store_n(g->e + at, e, k);
-        if (g->last) {
-            const vf last = k == VF ? vf_load(g->last + at) : vf_load_n(g->last + at, k);
-            store_y(g->y, at, vf_mul(last, vf_set1(g->factor)), k, y_dtype, g->stream);
-        }
-        if (g->next && n == BLOCK && c + BLOCK <= next_cols)
-            m[b] = vf_max(load_x(g->next, at, VF, dtype), m[b]);
+    vf e[STEP_VECTORS];
+    STEP_EACH(b, n) {
+        const int k = step_count(n, b);
+        e[b] = load_x(g->x, c + b * VF, k, dtype);
+        if (n != STEP)
+            e[b] = vf_select(vm_first(k), e[b], vf_set1(MINUS_INF));
+        e[b] = vf_sub(e[b], vf_set1(g->reference));
     }
+    if (g->next && n == STEP)
+        ask_for(g->next, c, dtype, AHEAD);
+    if (g->next && n == STEP && c + STEP <= next_cols)
+        STEP_EACH(b, n)
+            m[b % BLOCK_VECTORS] = vf_max(load_x(g->next, c + b * VF, VF, dtype), m[b % BLOCK_VECTORS]);
+    vf_exp_each(e, step_vectors(n));
+    STEP_EACH(b, n) {
+        sum[b % BLOCK_VECTORS] = vf_add(sum[b % BLOCK_VECTORS], e[b]);
+        store_y(g->e, c + b * VF, e[b], step_count(n, b), TENON_F32, 0);
+    }
+    if (g->last)
+        STEP_EACH(b, n) {
+            const int k = step_count(n, b);
+            const vf last = load_x(g->last, c + b * VF, k, TENON_F32);
+            store_y(g->y, c + b * VF, vf_mul(last, vf_set1(g->factor)), k, y_dtype, g->stream);
+        }
 }
 
 /* The bits of s are those of tile_sum. */
@@ -269,15 +272,15 @@ SIMD_FN void tile_stage(struct stage *stage, int64_t cols, int64_t next_cols, ui
         vf sum[BLOCK_VECTORS];
         end = cols - c < BLOCK_RUN * BLOCK ? cols : c + BLOCK_RUN * BLOCK;
         block_set(sum, 0.0f);
-#define STEP(c, n) stage_block(&g, c, n, next_cols, dtype, y_dtype, sum, m)
-        FOR_BLOCKS(c, c, end, STEP)
-#undef STEP
+#define CALL(c, n) stage_block(&g, c, n, next_cols, dtype, y_dtype, sum, m)
+        STEP_ALL(c, c, end, CALL)
+#undef CALL
         block_flush(sums, sum);
     }
     /* What the loop did not see of the next tile: the rest of a row, or tiles of different length. */
-    for (int64_t c = (cols < next_cols ? cols : next_cols) / BLOCK * BLOCK; g.next && c < next_cols; c += BLOCK) {
+    for (int64_t c = (cols < next_cols ? cols : next_cols) / STEP * STEP; g.next && c < next_cols; c += BLOCK) {
         BLOCK_EACH(b) {
-            const int k = next_cols - c < BLOCK ? block_count((int)(next_cols - c), b) : VF;
+            const int k = block_count(block_rest(next_cols - c), b);
             const vf v = vf_select(vm_first(k), load_x(g.next, c + b * VF, k, dtype), vf_set1(MINUS_INF));
             m[b] = vf_max(v, m[b]);
         }
@@ -288,25 +291,33 @@ SIMD_FN void tile_stage(struct stage *stage, int64_t cols, int64_t next_cols, ui
 
 /* ---- FIXED_MAX ---- */
 
-/* exp((v - phi) * T) with the rounding errors of d put back: here d is not small where e is large. */
-SIMD_FN vf fixed_exponential(const struct row *r, vf v, vf phi)
+/* e = exp((v - phi) * T) with the rounding errors of d put back: here d is not small where e is large. */
+SIMD_FN void fixed_exponentials(const struct row *r, const vf *v, int n, vf phi, vf *e)
 {
-    const vf T = vf_set1((float)r->T), diff = vf_sub(v, phi), back = vf_sub(diff, v);
-    const vf lost = vf_sub(vf_sub(v, vf_sub(diff, back)), vf_add(phi, back));
-    const vf d = vf_mul(diff, T), low = vf_fma(lost, T, vf_fma(diff, T, vf_neg(d)));
-    /* Beyond 88 the row will be redone; only the exponent field must not overflow. NaN passes. */
-    const vf e = vf_exp(vf_select(vf_gt(d, vf_set1(88.0f)), vf_set1(88.0f), d));
-    const vf better = vf_add(e, vf_mul(e, low));
-    return vf_select(vm_or(vf_eq(e, vf_zero()), vf_eq(v, vf_set1(MINUS_INF))), vf_zero(), better);
+    const vf T = vf_set1((float)r->T);
+    vf low[STEP_VECTORS];
+    STEP_EACH(b, n) {
+        const vf diff = vf_sub(v[b], phi), back = vf_sub(diff, v[b]), d = vf_mul(diff, T);
+        const vf lost = vf_sub(vf_sub(v[b], vf_sub(diff, back)), vf_add(phi, back));
+        low[b] = vf_fma(lost, T, vf_fma(diff, T, vf_neg(d)));
+        /* Beyond 88 the row will be redone; only the exponent field must not overflow. NaN passes. */
+        e[b] = vf_select(vf_gt(d, vf_set1(88.0f)), vf_set1(88.0f), d);
+    }
+    vf_exp_each(e, step_vectors(n));
+    STEP_EACH(b, n) {
+        const vf better = vf_add(e[b], vf_mul(e[b], low[b]));
+        e[b] = vf_select(vm_or(vf_eq(e[b], vf_zero()), vf_eq(v[b], vf_set1(MINUS_INF))), vf_zero(), better);
+    }
 }
 
 SIMD_FN void fixed_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, vf *m, vf *sum)
 {
-    vf v[BLOCK_VECTORS];
+    vf v[STEP_VECTORS], e[STEP_VECTORS];
     load_logits(s, r, c, n, dtype, 0, v);
-    BLOCK_EACH(b) {
-        m[b] = vf_max(v[b], m[b]);
-        sum[b] = vf_add(sum[b], fixed_exponential(r, v[b], vf_set1(s->phi)));
+    fixed_exponentials(r, v, n, vf_set1(s->phi), e);
+    STEP_EACH(b, n) {
+        m[b % BLOCK_VECTORS] = vf_max(v[b], m[b % BLOCK_VECTORS]);
+        sum[b % BLOCK_VECTORS] = vf_add(sum[b % BLOCK_VECTORS], e[b]);
     }
 }
 
@@ -320,9 +331,9 @@ SIMD_FN void tile_fixed(const struct softmax *s, const struct row *r, int64_t c0
         vf sum[BLOCK_VECTORS];
         end = c1 - c < BLOCK_RUN * BLOCK ? c1 : c + BLOCK_RUN * BLOCK;
         block_set(sum, 0.0f);
-#define STEP(c, n) fixed_block(s, r, c, n, dtype, m, sum)
-        FOR_BLOCKS(c, c, end, STEP)
-#undef STEP
+#define CALL(c, n) fixed_block(s, r, c, n, dtype, m, sum)
+        STEP_ALL(c, c, end, CALL)
+#undef CALL
         block_flush(sums, sum);
     }
     part->m = block_max(m);
@@ -335,27 +346,32 @@ struct pairs {
     vf m[BLOCK_VECTORS], n[BLOCK_VECTORS], reach[BLOCK_VECTORS];
 };
 
-/* The pair of e^v; -Inf is (0, NO_EXPONENT), because its reduced argument would be NaN. */
-SIMD_FN vf pair_of(vf v, vf *n)
+/* The pairs of e^v; -Inf is (0, NO_EXPONENT), because its reduced argument would be NaN. */
+SIMD_FN void pairs_of(const vf *v, int n, vf *m, vf *exponent)
 {
-    const vm none = vf_eq(v, vf_set1(MINUS_INF));
-    const vf m = exp_parts(v, n);
-    *n = vf_select(none, vf_set1(NO_EXPONENT), *n);
-    return vf_select(none, vf_zero(), m);
+    STEP_EACH(b, n)
+        m[b] = v[b];
+    exp_parts_each(m, exponent, step_vectors(n));
+    STEP_EACH(b, n) {
+        const vm none = vf_eq(v[b], vf_set1(MINUS_INF));
+        exponent[b] = vf_select(none, vf_set1(NO_EXPONENT), exponent[b]);
+        m[b] = vf_select(none, vf_zero(), m[b]);
+    }
 }
 
 SIMD_FN void pair_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, struct pairs *p)
 {
-    vf v[BLOCK_VECTORS];
+    vf v[STEP_VECTORS], m[STEP_VECTORS], exponent[STEP_VECTORS];
     load_logits(s, r, c, n, dtype, 0, v);
-    BLOCK_EACH(b) {
-        vf exponent;
-        const vf m = pair_of(v[b], &exponent), top = vf_max(exponent, p->n[b]);
+    pairs_of(v, n, m, exponent);
+    STEP_EACH(b, n) {
+        const int k = b % BLOCK_VECTORS;
+        const vf top = vf_max(exponent[b], p->n[k]);
         /* Both scales are at most 1: nothing overflows, and what underflows is below 2^-126 of the largest. */
-        p->m[b] = vf_fma(m, vf_pow2(vf_sub(exponent, top)), vf_mul(p->m[b], vf_pow2(vf_sub(p->n[b], top))));
-        p->n[b] = top;
+        p->m[k] = vf_fma(m[b], vf_pow2(vf_sub(exponent[b], top)), vf_mul(p->m[k], vf_pow2(vf_sub(p->n[k], top))));
+        p->n[k] = top;
         const vf size = vf_select(vf_eq(v[b], vf_set1(MINUS_INF)), vf_zero(), vf_abs(v[b]));
-        p->reach[b] = vf_max(size, p->reach[b]);
+        p->reach[k] = vf_max(size, p->reach[k]);
     }
 }
 
@@ -392,9 +408,9 @@ SIMD_FN void tile_pairs(const struct softmax *s, const struct row *r, int64_t c0
         end = c1 - c < BLOCK_RUN * BLOCK ? c1 : c + BLOCK_RUN * BLOCK;
         block_set(p.m, 0.0f);
         block_set(p.n, NO_EXPONENT);
-#define STEP(c, n) pair_block(s, r, c, n, dtype, &p)
-        FOR_BLOCKS(c, c, end, STEP)
-#undef STEP
+#define CALL(c, n) pair_block(s, r, c, n, dtype, &p)
+        STEP_ALL(c, c, end, CALL)
+#undef CALL
         BLOCK_EACH(b) {
             vf_store(lane_m + b * VF, p.m[b]);
             vf_store(lane_n + b * VF, p.n[b]);
@@ -419,7 +435,7 @@ SIMD_FN void tile_scan(const struct softmax *s, const struct row *r, int64_t c0,
     part->arg = part->nan = -1;
     for (int64_t c = c0; c < c1; c += BLOCK) {
         const int n = c1 - c < BLOCK ? (int)(c1 - c) : BLOCK;
-        vf v[BLOCK_VECTORS];
+        vf v[STEP_VECTORS];
         uint32_t nans = 0;
         load_logits(s, r, c, n, dtype, 0, v);
         BLOCK_EACH(b)
@@ -441,25 +457,27 @@ enum { WRITE_EXP, WRITE_LOG, WRITE_PAIRS };
 SIMD_FN void write_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype,
                          uint32_t y_dtype, int plain, int what)
 {
-    vf v[BLOCK_VECTORS];
+    vf v[STEP_VECTORS], d[STEP_VECTORS], y[STEP_VECTORS];
+    if (n == STEP)
+        ask_for(r->x, c, dtype, AHEAD);
     load_logits(s, r, c, n, dtype, plain, v);
-    BLOCK_EACH(b) {
-        vf y;
-        if (what == WRITE_PAIRS) {
-            vf exponent;
-            const vf m = pair_of(v[b], &exponent);
-            y = vf_mul(vf_mul(m, vf_set1(r->inverse)), vf_pow2(vf_sub(exponent, vf_set1(r->exponent))));
-        } else {
-            const vf d = distance(r, v[b], plain);
-            if (what == WRITE_EXP)
-                y = vf_mul(exponential(r, v[b], d, plain), vf_set1(r->inverse));
-            else
-                y = vf_sub(d, vf_set1(r->log_sum));
-            if (what == WRITE_LOG && !plain && r->flat)
-                y = vf_select(vf_eq(v[b], vf_set1(MINUS_INF)), v[b], y);
+    if (what == WRITE_PAIRS) {
+        pairs_of(v, n, y, d);
+        STEP_EACH(b, n)
+            y[b] = vf_mul(vf_mul(y[b], vf_set1(r->inverse)), vf_pow2(vf_sub(d[b], vf_set1(r->exponent))));
+    } else if (what == WRITE_EXP) {
+        exponentials(r, v, n, plain, d, y);
+        STEP_EACH(b, n)
+            y[b] = vf_mul(y[b], vf_set1(r->inverse));
+    } else {
+        STEP_EACH(b, n) {
+            y[b] = vf_sub(distance(r, v[b], plain), vf_set1(r->log_sum));
+            if (!plain && r->flat)
+                y[b] = vf_select(vf_eq(v[b], vf_set1(MINUS_INF)), v[b], y[b]);
         }
-        store_y(r->y, c + b * VF, y, n == BLOCK ? VF : block_count(n, b), y_dtype, r->stream);
     }
+    STEP_EACH(b, n)
+        store_y(r->y, c + b * VF, y[b], step_count(n, b), y_dtype, r->stream);
 }
 
 SIMD_FN void tile_write(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, uint32_t dtype,
@@ -468,18 +486,17 @@ SIMD_FN void tile_write(const struct softmax *s, const struct row *r, int64_t c0
     const struct row row = *r;
     int64_t c = c0;
     r = &row;
-#define STEP(c, n) write_block(s, r, c, n, dtype, y_dtype, plain, what)
-    FOR_BLOCKS(c, c0, c1, STEP)
-#undef STEP
+#define CALL(c, n) write_block(s, r, c, n, dtype, y_dtype, plain, what)
+    STEP_ALL(c, c0, c1, CALL)
+#undef CALL
 }
 
 SIMD_FN void reload_block(const struct row *r, int64_t c, int n, uint32_t y_dtype)
 {
-    BLOCK_EACH(b) {
-        const int k = n == BLOCK ? VF : block_count(n, b);
-        const int64_t at = c + b * VF;
-        const vf e = k == VF ? vf_load(r->e + at) : vf_load_n(r->e + at, k);
-        store_y(r->y, at, vf_mul(e, vf_set1(r->inverse)), k, y_dtype, r->stream);
+    STEP_EACH(b, n) {
+        const int k = step_count(n, b);
+        const vf e = load_x(r->e, c + b * VF, k, TENON_F32);
+        store_y(r->y, c + b * VF, vf_mul(e, vf_set1(r->inverse)), k, y_dtype, r->stream);
     }
 }
 
@@ -488,9 +505,9 @@ SIMD_FN void tile_reload(const struct row *r, int64_t c0, int64_t c1, uint32_t y
     const struct row row = *r;
     int64_t c = c0;
     r = &row;
-#define STEP(c, n) reload_block(r, c, n, y_dtype)
-    FOR_BLOCKS(c, c0, c1, STEP)
-#undef STEP
+#define CALL(c, n) reload_block(r, c, n, y_dtype)
+    STEP_ALL(c, c0, c1, CALL)
+#undef CALL
 }
 
 #endif
