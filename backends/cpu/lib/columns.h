@@ -68,14 +68,16 @@ SIMD_FN void columns_block_body(const uint32_t dtype, const int mt, const struct
             vf_store(b->lanes + i, vf_add(vf_load(b->lanes + i), vf_zero()));
 }
 
-/* sum[mt][width] = or += the lanes, added one by one. */
+/* sum[mt][width] = or += the lanes. */
 SIMD_FN void columns_fold(const struct columns_block *b, int mt, float *sum, int accumulate)
 {
     const int64_t size = mt * b->width;
     for (int64_t i = 0; i < size; i += VF) {
-        vf total = vf_load(b->lanes + i);
-        for (int64_t l = 1; l < PRODUCT_LANES; l++)
-            total = vf_add(total, vf_load(b->lanes + l * size + i));
+        vf lane[PRODUCT_LANES];
+        UNROLL
+        for (int l = 0; l < PRODUCT_LANES; l++)
+            lane[l] = vf_load(b->lanes + l * size + i);
+        const vf total = product_fold(lane);
         vf_store(sum + i, accumulate ? vf_add(vf_load(sum + i), total) : total);
     }
 }

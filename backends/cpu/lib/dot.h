@@ -124,21 +124,18 @@ SIMD_FN void dot_tile(uint32_t dtype, int mt, const struct pack_source *w, const
     kernels[dtype == TENON_F16 ? 1 : dtype == TENON_BF16 ? 2 : dtype == TENON_I8 ? 3 : 0][mt - 1](w, b);
 }
 
-/* sum[r] = or += the 16 lanes of each of DOT_GROUP rows, added one by one. */
+/* sum[r] = or += the lanes of each of DOT_GROUP rows. */
 SIMD_FN void dot_fold(const float *lanes, float *sum, int accumulate)
 {
     for (int r = 0; r < DOT_GROUP; r += VF) {
-        vf total = vf_zero();
+        vf lane[PRODUCT_LANES];
         for (int q = 0; q < PRODUCT_LANES; q += VF) {
-            vf square[VF];
             UNROLL
             for (int i = 0; i < VF; i++)
-                square[i] = vf_load(lanes + (r + i) * PRODUCT_LANES + q);
-            transpose(square);
-            UNROLL
-            for (int i = 0; i < VF; i++)
-                total = q + i > 0 ? vf_add(total, square[i]) : square[i];
+                lane[q + i] = vf_load(lanes + (r + i) * PRODUCT_LANES + q);
+            transpose(lane + q);
         }
+        const vf total = product_fold(lane);
         vf_store(sum + r, accumulate ? vf_add(vf_load(sum + r), total) : total);
     }
 }

@@ -9,10 +9,11 @@
  *
  * - K is cut into blocks of PRODUCT_BLOCK. In a block, lane l of PRODUCT_LANES sums k = l, l+16, l+32, ... ascending
  *   with vf_madd, starting from +0. A block whose length is no multiple of 16 is filled with 0 * 0.
- * - The lanes of a block are added one by one, ascending: ((s0 + s1) + s2) + ... + s15.
+ * - The lanes of a block are added as a tree of neighbours: ((s0 + s1) + (s2 + s3)) + ... (s14 + s15)).
  * - The sums of the blocks are added one by one, ascending.
  *
- * No more than 64 + 16 + K/1024 additions follow each other, so equal addends drift little. Where vf_madd is fused
+ * No more than 64 + 4 + K/1024 additions follow each other, so equal addends drift little, and one large addend meets
+ * few roundings. Where vf_madd is fused
  * (AVX2, AVX-512, NEON) all ISAs give the same bits.
  *
  * The product in place (dot.h, columns.h) has the 16 lanes side by side. The tile runs through them one after the
@@ -38,6 +39,7 @@
 #include "simd/simd.h"
 
 #define PRODUCT_LANES 16
+#define PRODUCT_TREE  4 /* levels of the tree of lanes */
 #define PRODUCT_BLOCK 1024
 #define PRODUCT_PAD   16 /* floats a lane; at least VF, keeps the alignment of a vector */
 
@@ -86,52 +88,89 @@ SIMD_FN int64_t product_split(int64_t m, int64_t i)
     return i * height + (i < rest ? i : rest);
 }
 
+/* The sum of all lanes; they are overwritten. */
+SIMD_FN vf product_fold(vf *lane)
+{
+    UNROLL
+    for (int step = 1; step < PRODUCT_LANES; step *= 2) {
+        UNROLL
+        for (int l = 0; l < PRODUCT_LANES; l += 2 * step)
+            lane[l] = vf_add(lane[l], lane[l + step]);
+    }
+    return lane[0];
+}
+
 struct product_tile {
     const float *a, *b;         /* panels */
     int64_t a_stride, b_stride; /* floats from lane to lane */
-    int64_t lanes, len;
+    int64_t lanes, len;         /* lanes: 1 or PRODUCT_LANES */
     float *c;
     int64_t c_stride;
-    int accumulate; /* 0: the first lane is stored into C; 1: added to it */
+    int accumulate; /* 0: the sum is stored into C; 1: added to it */
 };
 
+/* acc = one lane of the tile. */
+SIMD_FN void product_lane(const struct product_tile *t, const int mr, const int nv, int64_t l,
+                          vf (*acc)[PRODUCT_NV])
+{
+    const float *a = t->a + l * t->a_stride, *b = t->b + l * t->b_stride;
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            acc[i][v] = vf_zero();
+    }
+    for (int64_t j = 0; j < t->len; j++, a += mr, b += PRODUCT_NR) {
+        vf column[PRODUCT_NV];
+        /* Lanes and panels lie one after the other, so this also crosses pages, where the hardware stops. */
+        simd_prefetch((const void *)((uintptr_t)a + PRODUCT_AHEAD * sizeof(float) * (uintptr_t)mr));
+        UNROLL
+        for (int v = 0; v < nv * VF; v += 16)
+            simd_prefetch((const void *)((uintptr_t)(b + v) + PRODUCT_AHEAD * sizeof(float) * PRODUCT_NR));
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            column[v] = vf_load(b + v * VF);
+        UNROLL
+        for (int i = 0; i < mr; i++) {
+            const vf row = vf_set1(a[i]);
+            UNROLL
+            for (int v = 0; v < nv; v++)
+                acc[i][v] = vf_madd(row, column[v], acc[i][v]);
+        }
+    }
+}
+
+/* acc = from + acc. */
+SIMD_FN void product_join(const float *from, int64_t stride, const int mr, const int nv, vf (*acc)[PRODUCT_NV])
+{
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            acc[i][v] = vf_add(vf_load(from + i * stride + v * VF), acc[i][v]);
+    }
+}
+
+/* The tree of lanes, grown like a binary number: level i holds a sum of 2^i lanes that waits for its neighbour. */
 SIMD_FN void product_tile_body(const struct product_tile *t, const int mr, const int nv)
 {
+    float waiting[PRODUCT_TREE][PRODUCT_MR * PRODUCT_NR] __attribute__((aligned(64)));
     for (int64_t l = 0; l < t->lanes; l++) {
-        const float *a = t->a + l * t->a_stride, *b = t->b + l * t->b_stride;
         vf acc[PRODUCT_MR][PRODUCT_NV];
+        product_lane(t, mr, nv, l, acc);
+        int level = 0;
+        for (; l >> level & 1; level++)
+            product_join(waiting[level], PRODUCT_NR, mr, nv, acc);
+        const int last = l == t->lanes - 1;
+        if (last && t->accumulate)
+            product_join(t->c, t->c_stride, mr, nv, acc);
+        float *to = last ? t->c : waiting[level];
+        const int64_t stride = last ? t->c_stride : PRODUCT_NR;
         UNROLL
         for (int i = 0; i < mr; i++) {
             UNROLL
             for (int v = 0; v < nv; v++)
-                acc[i][v] = vf_zero();
-        }
-        for (int64_t j = 0; j < t->len; j++, a += mr, b += PRODUCT_NR) {
-            vf column[PRODUCT_NV];
-            /* Lanes and panels lie one after the other, so this also crosses pages, where the hardware stops. */
-            simd_prefetch((const void *)((uintptr_t)a + PRODUCT_AHEAD * sizeof(float) * (uintptr_t)mr));
-            UNROLL
-            for (int v = 0; v < nv * VF; v += 16)
-                simd_prefetch((const void *)((uintptr_t)(b + v) + PRODUCT_AHEAD * sizeof(float) * PRODUCT_NR));
-            UNROLL
-            for (int v = 0; v < nv; v++)
-                column[v] = vf_load(b + v * VF);
-            UNROLL
-            for (int i = 0; i < mr; i++) {
-                const vf row = vf_set1(a[i]);
-                UNROLL
-                for (int v = 0; v < nv; v++)
-                    acc[i][v] = vf_madd(row, column[v], acc[i][v]);
-            }
-        }
-        const int add = l > 0 || t->accumulate;
-        UNROLL
-        for (int i = 0; i < mr; i++) {
-            UNROLL
-            for (int v = 0; v < nv; v++) {
-                float *c = t->c + i * t->c_stride + v * VF;
-                vf_store(c, add ? vf_add(vf_load(c), acc[i][v]) : acc[i][v]);
-            }
+                vf_store(to + i * stride + v * VF, acc[i][v]);
         }
     }
 }
