@@ -81,7 +81,12 @@ TENON_LIB([JSON], [json-c/json.h], [json-c], [json_object_new_object])
 TENON_LIB([NETTLE], [nettle/sha2.h], [nettle], [nettle_sha256_init])
 TENON_LIB([PNG], [png.h], [png], [png_create_write_struct], [-lz -lm])
 TENON_LIB([ZLIB], [zlib.h], [z], [gzopen])
-TENON_LIB([MPFR], [mpfr.h], [mpfr], [mpfr_exp], [-lgmp])
+AC_ARG_WITH([mpfr],
+    [AS_HELP_STRING([--without-mpfr], [the suite takes its own f64 references as they are])], [], [with_mpfr=yes])
+tenon_have_MPFR="no: --without-mpfr"
+AS_VAR_IF([with_mpfr], [no], [AC_SUBST([MPFR_LIBS])], [
+    TENON_LIB([MPFR], [mpfr.h], [mpfr], [mpfr_exp], [-lgmp])
+    AS_VAR_IF([tenon_have_MPFR], [no], [tenon_have_MPFR="no: needs libmpfr-dev"])])
 AS_VAR_IF([tenon_have_JSON], [no], [tenon_missing="$tenon_missing libjson-c-dev"])
 AS_VAR_IF([tenon_have_NETTLE], [no], [tenon_missing="$tenon_missing nettle-dev"])
 AS_IF([test -n "$tenon_missing"],

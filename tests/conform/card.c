@@ -60,7 +60,7 @@ static struct json_object *card_json(const struct report *report, const struct d
     const struct tenon_device_info *info = &device->opened.info;
     struct json_object *card = json_object_new_object(), *ops = json_object_new_array();
     struct utsname os;
-    char text[2 * sizeof(info->uuid) + 1], when[32];
+    char text[2 * sizeof(info->uuid) + 1], when[32], reference[200];
     time_t now = time(NULL);
     put(card, "kind", info->caps & TENON_CAP_SOFTWARE ? "software device" : "device");
     put(card, "device", info->name);
@@ -89,6 +89,8 @@ static struct json_object *card_json(const struct report *report, const struct d
     json_object_object_add(card, "failed", json_object_new_int64((int64_t)report->count[RESULT_FAIL]));
     json_object_object_add(card, "skipped", json_object_new_int64((int64_t)report->count[RESULT_SKIP]));
     json_object_object_add(card, "seconds", json_object_new_double((double)(int64_t)((suite_now() - report->started) * 10) / 10));
+    put(card, "reference", report_reference(report, reference, sizeof(reference)));
+    json_object_object_add(card, "reference_checked", json_object_new_int64((int64_t)report->checked));
     for (uint32_t i = 0; i < report->n_ops; i++)
         json_object_array_add(ops, op_json(&report->ops[i]));
     json_object_object_add(card, "groups", ops);
@@ -98,6 +100,7 @@ static struct json_object *card_json(const struct report *report, const struct d
 static void card_text(FILE *out, const struct report *report, const struct device *device, const char *sha256)
 {
     const struct tenon_device_info *info = &device->opened.info;
+    char text[200];
     fprintf(out, "%s: %s\n", info->caps & TENON_CAP_SOFTWARE ? "software device" : "device", info->name);
     fprintf(out, "opened as %s, driver %s\nplugin %s %s\nsha256 %s\n", device->name, info->driver, device->opened.path,
             device->opened.version, sha256);
@@ -112,6 +115,8 @@ static void card_text(FILE *out, const struct report *report, const struct devic
         for (uint32_t j = 0; j < op->n_impls; j++)
             fprintf(out, "  %s\n", op->impls[j]);
     }
+    if (report_reference(report, text, sizeof(text))[0])
+        fprintf(out, "\n%s\n", text);
     fprintf(out, "\n%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped\n", report->count[RESULT_OK], report->count[RESULT_FAIL],
             report->count[RESULT_SKIP]);
 }

@@ -81,6 +81,8 @@ static void say_element(const struct conform_case *got, uint32_t i, int64_t elem
     int64_t at = conform_offset(&slot->tensor, element);
     uint32_t bits = raw_bits(slot, at), poison = TENON_DTYPE_SIZE(slot->tensor.dtype) == 2 ? 0 : 0xDEADBEEF;
     say_where(got, i, element, result);
+    result->at_tensor = i;
+    result->at_element = element;
     snprintf(result->got, sizeof(result->got), "%.9g (0x%x)", conform_get(conform_first(slot), slot->tensor.dtype, at), bits);
     snprintf(result->want, sizeof(result->want), "%.9g", want);
     snprintf(result->bound, sizeof(result->bound), "%.3g", bound);

@@ -49,6 +49,16 @@ struct conform_want {
     int exact; /* every backend must give the same bits (D1, or an EXACT case) */
 };
 
+/* A check of the reference itself against 256-bit arithmetic. tensor, element: one to be in the sample (element -1: none).
+ * worst: how far `want` is off, as a share of what f64 may lose by a bound derived in <op>_ref_mpfr.c; above 1 the reference
+ * is wrong, and why says where. */
+struct conform_precise {
+    uint32_t tensor;
+    int64_t element, checked;
+    double worst;
+    struct tenon_why why;
+};
+
 /* A property ties the outputs of two cases: derive makes the second from the first (0: it does not apply; the inputs of `derived`
  * are filled by it, its storage allocated), check compares the outputs, with a sentence in why on failure. */
 struct conform_property {
@@ -86,9 +96,8 @@ struct conform_op {
     void (*expect)(const struct conform_case *c, struct conform_want *want);
     /* What must hold of the outputs as a whole (mass, norms); may be NULL. Non-zero: why says what failed. */
     int (*check)(const struct conform_case *c, const struct conform_want *want, struct tenon_why *why);
-    /* How far the f64 reference is from a 256-bit evaluation on a sample of elements, as a share of their bounds;
-     * negative without MPFR. */
-    double (*mpfr)(const struct conform_case *c, const struct conform_want *want);
+    /* The same in 256 bits on a sample of elements, compared with `want`; may be NULL. Non-zero: built without libmpfr. */
+    int (*mpfr)(const struct conform_case *c, const struct conform_want *want, struct conform_precise *precise);
 
     uint32_t n_properties, n_hostile, n_bench;
     const struct conform_property *properties;
@@ -106,7 +115,8 @@ const struct conform_op *conform_op_at(uint32_t i);
     void tenon__conform_##name##_expect(const struct conform_case *c, struct conform_want *want);                      \
     int tenon__conform_##name##_check(const struct conform_case *c, const struct conform_want *want,                   \
                                       struct tenon_why *why);                                                          \
-    double tenon__conform_##name##_mpfr(const struct conform_case *c, const struct conform_want *want);
+    int tenon__conform_##name##_mpfr(const struct conform_case *c, const struct conform_want *want,                    \
+                                     struct conform_precise *precise);
 #include <tenon/ops.def>
 #undef TENON_OP
 

@@ -125,7 +125,8 @@ static void matrix_case(struct matrix *m, const struct conform_op *op, uint64_t 
     struct outcome *all = calloc(EXECUTORS, sizeof(*all));
     struct conform_want *want = NULL;
     struct conform_case c;
-    struct result result = {.group = name, .outcome = RESULT_FAIL, .why = "the suite is out of memory", .budget = -1};
+    struct result result = {.group = name, .outcome = RESULT_FAIL, .why = "the suite is out of memory", .budget = -1,
+                            .at_element = -1};
     uint32_t there = 0;
     conform_case_make(op, suite_seed(m->options), number, &c);
     if (all && conform_case_alloc(&c) == 0)
@@ -140,6 +141,8 @@ static void matrix_case(struct matrix *m, const struct conform_op *op, uint64_t 
             for (uint32_t b = a + 1; !bad && b < m->n; b++)
                 bad = all[a].there && all[b].there && compare_pair(m, want, all, a, b, &result);
         result.outcome = bad ? RESULT_FAIL : there < 2 ? RESULT_SKIP : RESULT_OK;
+        if (there)
+            suite_reference(m->options, &c, want, &result);
         for (uint32_t i = 0; i < m->n; i++)
             if (all[i].there)
                 conform_case_free(&all[i].got);

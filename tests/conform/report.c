@@ -63,6 +63,8 @@ static void tap_result(struct report *report, const struct result *r)
     tap_field(report->out, "got", r->got);
     tap_field(report->out, "want", r->want);
     tap_field(report->out, "bound", r->bound);
+    if (r->reference == REFERENCE_CHECKED && r->precise_worst <= 1)
+        fprintf(report->out, "  reference: '%" PRId64 " elements are right in 256 bits'\n", r->precise);
     fprintf(report->out, "  ...\n");
 }
 
@@ -94,6 +96,8 @@ static void json_write(FILE *out, const struct result *r)
     json_put(o, "got", r->got);
     json_put(o, "want", r->want);
     json_put(o, "bound", r->bound);
+    if (r->reference == REFERENCE_CHECKED)
+        json_object_object_add(o, "reference_checked", json_object_new_int64(r->precise));
     if (r->budget >= 0 && r->budget < 1e30)
         json_object_object_add(o, "budget_pct", json_object_new_double((double)(int64_t)(r->budget * 1e4 + 0.5) / 100));
     if (r->hash) {
@@ -256,11 +260,33 @@ static void card_add(struct report *report, const struct result *r)
         memcpy(op->impls[op->n_impls++], r->impl, sizeof(r->impl));
 }
 
+static void reference_add(struct report *report, const struct result *r)
+{
+    report->referenced += r->reference != REFERENCE_NONE;
+    report->checked += r->reference == REFERENCE_CHECKED;
+    report->precise += r->precise;
+    if (r->precise_worst > report->precise_worst)
+        report->precise_worst = r->precise_worst;
+}
+
+const char *report_reference(const struct report *report, char *text, size_t size)
+{
+    text[0] = 0;
+    if (report->referenced && !precise_built())
+        snprintf(text, size, "reference: not checked in 256 bits: built without libmpfr");
+    else if (report->referenced)
+        snprintf(text, size, "reference: %" PRIu64 " of %" PRIu64 " cases checked in 256 bits (MPFR), %" PRId64
+                 " elements, at most %.3g %% of what f64 may lose", report->checked, report->referenced, report->precise,
+                 100 * report->precise_worst);
+    return text;
+}
+
 void report_add(struct report *report, const struct result *r)
 {
     report->number++;
     report->count[r->outcome]++;
     card_add(report, r);
+    reference_add(report, r);
     report->format->result(report, r);
     fflush(report->out);
     if (report->jsonl)
@@ -287,6 +313,8 @@ int report_end(struct report *report, const struct device *device)
 {
     int failed = report->count[RESULT_FAIL] > 0 || report->number == 0;
     double seconds = suite_now() - report->started;
+    FILE *last = report->options->format == FORMAT_TAP ? report->out : stderr;
+    char text[200];
     if (report->progress)
         fprintf(stderr, "\r\033[K");
     report->format->end(report);
@@ -301,7 +329,9 @@ int report_end(struct report *report, const struct device *device)
     if (report->number == 0)
         fprintf(stderr, "tenon conform: nothing was run\n");
     fflush(report->out);
-    fprintf(report->options->format == FORMAT_TAP ? report->out : stderr, "%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped\n",
+    if (report_reference(report, text, sizeof(text))[0])
+        fprintf(last, "# %s\n", text);
+    fprintf(last, "%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped\n",
             report->count[RESULT_OK], report->count[RESULT_FAIL], report->count[RESULT_SKIP]);
     return failed;
 }

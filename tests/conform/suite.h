@@ -9,6 +9,7 @@
 #include "device.h"
 
 enum { RESULT_OK, RESULT_FAIL, RESULT_SKIP, RESULT_KINDS };
+enum { REFERENCE_NONE, REFERENCE_TAKEN, REFERENCE_CHECKED }; /* of a result: taken as it is, or checked with MPFR */
 enum { FORMAT_TAP, FORMAT_JSON, FORMAT_JUNIT, FORMAT_HTML, FORMAT_COUNT };
 #define CARD_OPS 32
 #define CARD_IMPLS 48
@@ -35,7 +36,12 @@ struct result {
     const char *group; /* "memory", "softmax", ... */
     char name[200], why[640], repro[256], impl[64];
     char tensor[32], index[64], got[48], want[48], bound[48];
+    uint32_t at_tensor; /* the element at fault; at_element -1: none */
+    int64_t at_element;
     double budget; /* worst share of the bound that was used; negative: none */
+    int reference; /* REFERENCE_... */
+    int64_t precise; /* elements of the reference that were checked in 256 bits, and the worst share of what f64 may lose */
+    double precise_worst;
     uint64_t hash; /* of all outputs */
     double ms;
 };
@@ -56,6 +62,9 @@ struct report {
     const struct report_format *format;
     FILE *out, *jsonl;
     uint64_t total, number, count[RESULT_KINDS];
+    uint64_t referenced, checked; /* cases with a reference, and those whose reference was checked in 256 bits */
+    int64_t precise;
+    double precise_worst;
     double started;
     int progress;
     struct card_op ops[CARD_OPS];
@@ -75,6 +84,8 @@ void report_add(struct report *report, const struct result *result);
 int report_stopped(const struct report *report);
 /* Writes the card and the last line. The exit status. */
 int report_end(struct report *report, const struct device *device);
+/* One sentence on how far the references were themselves checked; empty when there were none. */
+const char *report_reference(const struct report *report, char *text, size_t size);
 int card_write(const struct report *report, const struct device *device);
 double suite_now(void);
 
@@ -112,6 +123,12 @@ int suite_selected(const struct options *options, const char *name);
 /* One run of a case on a device: status, and `got` filled. why is set when the device failed. */
 int suite_attempt(struct device *device, const struct conform_case *c, struct conform_case *got, uint32_t place,
                   struct device_answer *answer, struct result *result);
+/* Whether libmpfr was there at configure. */
+int precise_built(void);
+/* Checks the reference itself in 256 bits: of one case in twenty, of every case that failed, of one that is replayed. When it is
+ * wrong the result fails and says so. */
+void suite_reference(const struct options *options, const struct conform_case *c, const struct conform_want *want,
+                     struct result *result);
 void suite_case(struct suite *suite, const struct conform_op *op, uint64_t number);
 void suite_memory(struct suite *suite);
 uint64_t suite_hostile_count(const struct conform_op *op);

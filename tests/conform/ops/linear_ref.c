@@ -236,10 +236,3 @@ int tenon__conform_linear_check(const struct conform_case *c, const struct confo
     }
     return 0;
 }
-
-double tenon__conform_linear_mpfr(const struct conform_case *c, const struct conform_want *want)
-{
-    (void)c;
-    (void)want;
-    return -1;
-}

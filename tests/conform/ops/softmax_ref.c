@@ -290,10 +290,3 @@ int tenon__conform_softmax_check(const struct conform_case *c, const struct conf
     }
     return 0;
 }
-
-double tenon__conform_softmax_mpfr(const struct conform_case *c, const struct conform_want *want)
-{
-    (void)c;
-    (void)want;
-    return -1;
-}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * References that are wrong: the sources of the references, compiled again with functions that can be made wrong in one
+ * way. They test the check of the references in 256 bits. */
+#ifndef CONFORM_WRONG_H
+#define CONFORM_WRONG_H
+
+#include <math.h>
+#include "../conform.h"
+
+/* WRONG(name, operator, text) */
+#define WRONG_LIST(WRONG)                                                                                              \
+    WRONG(exp_f32, softmax, "exp in f32")                                                                              \
+    WRONG(exp_argument, softmax, "the argument of exp is 2^-46 off")                                                   \
+    WRONG(log_off, softmax, "log is 2^-44 off")                                                                        \
+    WRONG(fma_twice, softmax, "scale and bias round twice")                                                            \
+    WRONG(get_off, linear, "elements are read 2^-44 off")                                                              \
+    WRONG(exp_act, linear, "exp is 2^-40 off")                                                                         \
+    WRONG(erfc_off, linear, "erfc is 2^-40 off")                                                                       \
+    WRONG(atan_off, linear, "atan2 is 2^-44 off")
+#define WRONG_CONSTANT(name, op, text) WRONG_##name,
+enum { WRONG_NOTHING, WRONG_LIST(WRONG_CONSTANT) WRONG_COUNT };
+#undef WRONG_CONSTANT
+
+extern int wrong; /* which way */
+double wrong_exp(double x);
+double wrong_log(double x);
+double wrong_erfc(double x);
+double wrong_atan2(double y, double x);
+float wrong_fmaf(float x, float y, float z);
+double wrong_get(const void *first, uint32_t dtype, int64_t element);
+
+/* For the references that are included after this. */
+#define exp         wrong_exp
+#define log         wrong_log
+#define erfc        wrong_erfc
+#define atan2       wrong_atan2
+#define fmaf        wrong_fmaf
+#define conform_get wrong_get
+
+#endif
