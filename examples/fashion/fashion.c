@@ -163,7 +163,8 @@ static int32_t train(struct fashion_model *model, const struct options *o, const
         printf("epoch %2u of %u: %.3f s, test accuracy %.2f %%\n", epoch, o->epochs, seconds, accuracy(result, test));
         fflush(stdout);
     }
-    printf("\ntest accuracy %.2f %%, %.3f s an epoch (mean of %u)\n", accuracy(result, test), spent / o->epochs, o->epochs);
+    printf("\ntest accuracy %.2f %%, %.3f s an epoch (mean of %u)\n", accuracy(result, test), spent / o->epochs,
+           o->epochs);
     return TENON_OK;
 }
 

@@ -3,9 +3,9 @@
  *
  * Softmax regression by stochastic gradient descent with two operators and no tensor leaving the device.
  *
- * For a batch X with one-hot labels Y and learning rate r a image, the update is W -= r (P - Y)^T X with P = softmax(X W^T).
- * With U = W / r and N = -X that is U += P^T N + (-Y)^T N, and P = softmax(-r * (N U^T)): two products whose residual is U itself,
- * one product for the logits, and a softmax that scales. */
+ * For a batch X with one-hot labels Y and learning rate r a image, the update is W -= r (P - Y)^T X with
+ * P = softmax(X W^T). With U = W / r and N = -X that is U += P^T N + (-Y)^T N, and P = softmax(-r * (N U^T)): two
+ * products whose residual is U itself, one product for the logits, and a softmax that scales. */
 #include "fashion.h"
 
 #include <stdlib.h>

@@ -44,7 +44,8 @@ static struct json_object *op_json(const struct card_op *op)
     json_object_object_add(o, "failed", json_object_new_int64((int64_t)op->count[RESULT_FAIL]));
     json_object_object_add(o, "skipped", json_object_new_int64((int64_t)op->count[RESULT_SKIP]));
     if (op->budget < 1e30)
-        json_object_object_add(o, "worst_budget_pct", json_object_new_double((double)(int64_t)(op->budget * 1e4) / 100));
+        json_object_object_add(o, "worst_budget_pct",
+                               json_object_new_double((double)(int64_t)(op->budget * 1e4) / 100));
     put(o, "worst_case", op->worst);
     snprintf(hash, sizeof(hash), "%016" PRIx64, op->hash);
     put(o, "outputs_hash", hash);
@@ -88,7 +89,8 @@ static struct json_object *card_json(const struct report *report, const struct d
     json_object_object_add(card, "passed", json_object_new_int64((int64_t)report->count[RESULT_OK]));
     json_object_object_add(card, "failed", json_object_new_int64((int64_t)report->count[RESULT_FAIL]));
     json_object_object_add(card, "skipped", json_object_new_int64((int64_t)report->count[RESULT_SKIP]));
-    json_object_object_add(card, "seconds", json_object_new_double((double)(int64_t)((suite_now() - report->started) * 10) / 10));
+    json_object_object_add(card, "seconds",
+                           json_object_new_double((double)(int64_t)((suite_now() - report->started) * 10) / 10));
     put(card, "reference", report_reference(report, reference, sizeof(reference)));
     json_object_object_add(card, "reference_checked", json_object_new_int64((int64_t)report->checked));
     for (uint32_t i = 0; i < report->n_ops; i++)
@@ -108,17 +110,18 @@ static void card_text(FILE *out, const struct report *report, const struct devic
             suite_seed(report->options));
     for (uint32_t i = 0; i < report->n_ops; i++) {
         const struct card_op *op = &report->ops[i];
-        fprintf(out, "%s: %" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped\n", op->group, op->count[RESULT_OK],
-                op->count[RESULT_FAIL], op->count[RESULT_SKIP]);
+        fprintf(out, "%s: %" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped\n", op->group,
+                op->count[RESULT_OK], op->count[RESULT_FAIL], op->count[RESULT_SKIP]);
         if (op->worst[0])
-            fprintf(out, "  at most %.0f %% of a bound: %s\n  outputs %016" PRIx64 "\n", 100 * op->budget, op->worst, op->hash);
+            fprintf(out, "  at most %.0f %% of a bound: %s\n  outputs %016" PRIx64 "\n", 100 * op->budget, op->worst,
+                    op->hash);
         for (uint32_t j = 0; j < op->n_impls; j++)
             fprintf(out, "  %s\n", op->impls[j]);
     }
     if (report_reference(report, text, sizeof(text))[0])
         fprintf(out, "\n%s\n", text);
-    fprintf(out, "\n%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped\n", report->count[RESULT_OK], report->count[RESULT_FAIL],
-            report->count[RESULT_SKIP]);
+    fprintf(out, "\n%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped\n", report->count[RESULT_OK],
+            report->count[RESULT_FAIL], report->count[RESULT_SKIP]);
 }
 
 int card_write(const struct report *report, const struct device *device)

@@ -75,7 +75,8 @@ static void say_where(const struct conform_case *c, uint32_t i, int64_t element,
     snprintf(at, (size_t)(end - at), "]");
 }
 
-static void say_element(const struct conform_case *got, uint32_t i, int64_t element, double want, double bound, struct result *result)
+static void say_element(const struct conform_case *got, uint32_t i, int64_t element, double want, double bound,
+                        struct result *result)
 {
     const struct conform_slot *slot = &got->slot[i];
     int64_t at = conform_offset(&slot->tensor, element);
@@ -83,11 +84,12 @@ static void say_element(const struct conform_case *got, uint32_t i, int64_t elem
     say_where(got, i, element, result);
     result->at_tensor = i;
     result->at_element = element;
-    snprintf(result->got, sizeof(result->got), "%.9g (0x%x)", conform_get(conform_first(slot), slot->tensor.dtype, at), bits);
+    snprintf(result->got, sizeof(result->got), "%.9g (0x%x)", conform_get(conform_first(slot), slot->tensor.dtype, at),
+             bits);
     snprintf(result->want, sizeof(result->want), "%.9g", want);
     snprintf(result->bound, sizeof(result->bound), "%.3g", bound);
-    snprintf(result->why, sizeof(result->why), "%s%s is %s, must be %s within %s%s", result->tensor, result->index, result->got,
-             result->want, result->bound, poison && bits == poison ? ": it was never written" : "");
+    snprintf(result->why, sizeof(result->why), "%s%s is %s, must be %s within %s%s", result->tensor, result->index,
+             result->got, result->want, result->bound, poison && bits == poison ? ": it was never written" : "");
 }
 
 static double largest(uint32_t dtype)
@@ -113,7 +115,8 @@ static double share(uint32_t dtype, double got, double want, double bound)
     return bound > 0 ? fabs(got - want) / bound : (double)INFINITY;
 }
 
-static int compare_tensor(const struct conform_case *got, uint32_t i, const struct conform_want *want, struct result *result)
+static int compare_tensor(const struct conform_case *got, uint32_t i, const struct conform_want *want,
+                          struct result *result)
 {
     const struct conform_slot *slot = &got->slot[i];
     double worst = 0;
@@ -155,14 +158,16 @@ static int compare_gaps(const struct conform_case *c, const struct conform_case 
             continue;
         bad = 1;
         snprintf(result->tensor, sizeof(result->tensor), "%s", tensor_name(c, i));
-        snprintf(result->why, sizeof(result->why), "byte %lld from the first element of %s was written: it belongs to no element",
+        snprintf(result->why, sizeof(result->why),
+                 "byte %lld from the first element of %s was written: it belongs to no element",
                  (long long)b - (long long)after->lead, result->tensor);
     }
     free(merged);
     return bad;
 }
 
-int compare_untouched(const struct conform_case *c, const struct conform_case *got, int outputs_too, struct result *result)
+int compare_untouched(const struct conform_case *c, const struct conform_case *got, int outputs_too,
+                      struct result *result)
 {
     for (uint32_t i = 0; i < c->n; i++) {
         const struct conform_slot *before = &c->slot[i], *after = &got->slot[i];
@@ -199,7 +204,8 @@ int compare_reference(const struct conform_case *c, const struct conform_case *g
     return 0;
 }
 
-int compare_bits(const struct conform_case *a, const struct conform_case *b, const struct conform_want *exact_only, struct result *result)
+int compare_bits(const struct conform_case *a, const struct conform_case *b, const struct conform_want *exact_only,
+                 struct result *result)
 {
     for (uint32_t i = 0; i < a->n; i++) {
         const struct conform_slot *s = &a->slot[i], *t = &b->slot[i];
@@ -220,7 +226,8 @@ int compare_bits(const struct conform_case *a, const struct conform_case *b, con
     return 0;
 }
 
-int compare_bounds(const struct conform_case *a, const struct conform_case *b, const struct conform_want *want, struct result *result)
+int compare_bounds(const struct conform_case *a, const struct conform_case *b, const struct conform_want *want,
+                   struct result *result)
 {
     for (uint32_t i = 0; i < a->n; i++) {
         const struct conform_slot *s = &a->slot[i], *t = &b->slot[i];

@@ -3,9 +3,9 @@
  *
  * What the conformance suite knows of an operator, and the cases that the benchmarks share with it.
  *
- * Each operator gives one struct conform_op in tests/conform/ops/<op>_suite.c (and its f64 reference in <op>_ref.c), found through
- * ops.def. Nothing else in the suite knows operators. A case is a pure function of (operator, seed, number): the same bytes
- * on every machine, whatever the level, so that one line replays it. */
+ * Each operator gives one struct conform_op in tests/conform/ops/<op>_suite.c (and its f64 reference in <op>_ref.c),
+ * found through ops.def. Nothing else in the suite knows operators. A case is a pure function of (operator, seed,
+ * number): the same bytes on every machine, whatever the level, so that one line replays it. */
 #ifndef CONFORM_H
 #define CONFORM_H
 
@@ -49,9 +49,9 @@ struct conform_want {
     int exact; /* every backend must give the same bits (D1, or an EXACT case) */
 };
 
-/* A check of the reference itself against 256-bit arithmetic. tensor, element: one to be in the sample (element -1: none).
- * worst: how far `want` is off, as a share of what f64 may lose by a bound derived in <op>_ref_mpfr.c; above 1 the reference
- * is wrong, and why says where. */
+/* A check of the reference itself against 256-bit arithmetic. tensor, element: one to be in the sample (element -1:
+ * none). worst: how far `want` is off, as a share of what f64 may lose by a bound derived in <op>_ref_mpfr.c; above 1
+ * the reference is wrong, and why says where. */
 struct conform_precise {
     uint32_t tensor;
     int64_t element, checked;
@@ -59,8 +59,8 @@ struct conform_precise {
     struct tenon_why why;
 };
 
-/* A property ties the outputs of two cases: derive makes the second from the first (0: it does not apply; the inputs of `derived`
- * are filled by it, its storage allocated), check compares the outputs, with a sentence in why on failure. */
+/* A property ties the outputs of two cases: derive makes the second from the first (0: it does not apply; the inputs of
+ * `derived` are filled by it, its storage allocated), check compares the outputs, with a sentence in why on failure. */
 struct conform_property {
     const char *name;
     int (*derive)(const struct conform_case *base, struct conform_case *derived);
@@ -74,12 +74,12 @@ struct conform_hostile {
     void (*spoil)(struct conform_case *c);
 };
 
-/* A row of `tenon bench`. bytes and flops are the least a run must move and compute: every input read once, every output
- * written once, an exp and its sum count as a handful of flops, a multiply-add as two. */
+/* A row of `tenon bench`. bytes and flops are the least a run must move and compute: every input read once, every
+ * output written once, an exp and its sum count as a handful of flops, a multiply-add as two. */
 struct conform_bench {
-    const char *name;    /* "4096x1024": stable, scripts depend on it */
-    uint32_t dtype;      /* of the tensor that dominates the traffic: x of softmax, w of linear */
-    uint32_t level;      /* CONFORM_QUICK: always; CONFORM_FULL: with --size full only */
+    const char *name; /* "4096x1024": stable, scripts depend on it */
+    uint32_t dtype;   /* of the tensor that dominates the traffic: x of softmax, w of linear */
+    uint32_t level;   /* CONFORM_QUICK: always; CONFORM_FULL: with --size full only */
     int64_t dim[3];
     double bytes, flops;
 };
@@ -96,14 +96,15 @@ struct conform_op {
     void (*expect)(const struct conform_case *c, struct conform_want *want);
     /* What must hold of the outputs as a whole (mass, norms); may be NULL. Non-zero: why says what failed. */
     int (*check)(const struct conform_case *c, const struct conform_want *want, struct tenon_why *why);
-    /* The same in 256 bits on a sample of elements, compared with `want`; may be NULL. Non-zero: built without libmpfr. */
+    /* The same in 256 bits on a sample of elements, compared with `want`; may be NULL. Non-zero: no libmpfr. */
     int (*mpfr)(const struct conform_case *c, const struct conform_want *want, struct conform_precise *precise);
 
     uint32_t n_properties, n_hostile, n_bench;
     const struct conform_property *properties;
     const struct conform_hostile *hostile;
     const struct conform_bench *bench;
-    /* Shapes, params and contiguous storage sizes of a bench row; then conform_case_alloc and conform_case_fill as for a case. */
+    /* Shapes, params and contiguous storage sizes of a bench row; then conform_case_alloc and conform_case_fill as for
+     * a case. */
     void (*bench_make)(const struct conform_bench *bench, struct conform_case *c);
 };
 
@@ -126,8 +127,8 @@ const struct conform_op *conform_op_at(uint32_t i);
 void conform_case_make(const struct conform_op *op, uint64_t seed, uint64_t number, struct conform_case *c);
 /* The case behind a row of the benchmarks, without storage. */
 void conform_case_bench(const struct conform_op *op, const struct conform_bench *bench, struct conform_case *c);
-/* Storage for every tensor that has none, filled with poison: inputs with all-ones bytes (NaN in every float type), outputs
- * with 0xDEADBEEF. Non-zero when out of memory. */
+/* Storage for every tensor that has none, filled with poison: inputs with all-ones bytes (NaN in every float type),
+ * outputs with 0xDEADBEEF. Non-zero when out of memory. */
 int conform_case_alloc(struct conform_case *c);
 void conform_case_fill(struct conform_case *c);
 void conform_case_free(struct conform_case *c);

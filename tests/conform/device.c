@@ -87,7 +87,7 @@ static const char *signal_name(int number)
     static const struct {
         int number;
         const char *name;
-    } names[] = {{SIGSEGV, "SIGSEGV"}, {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"}, {SIGFPE, "SIGFPE"},
+    } names[] = {{SIGSEGV, "SIGSEGV"}, {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"},  {SIGFPE, "SIGFPE"},
                  {SIGILL, "SIGILL"},   {SIGKILL, "SIGKILL"}, {SIGTRAP, "SIGTRAP"}};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (names[i].number == number)
@@ -112,7 +112,8 @@ static void child_reap(struct device *device, int hung, struct device_answer *an
     else if (WIFSIGNALED(status))
         snprintf(answer->text, sizeof(answer->text), "CRASH %s", signal_name(WTERMSIG(status)));
     else
-        snprintf(answer->text, sizeof(answer->text), "EXIT the device process ended with status %d", WEXITSTATUS(status));
+        snprintf(answer->text, sizeof(answer->text), "EXIT the device process ended with status %d",
+                 WEXITSTATUS(status));
 }
 
 static int send_all(int fd, const void *data, size_t size)
@@ -163,7 +164,9 @@ int device_ask(struct device *device, const struct device_ask *ask, struct devic
         *answer = device->opened;
         return -1;
     }
-    int gone = send_all(device->fd, ask, sizeof(*ask)) ? 1 : receive_all(device->fd, answer, sizeof(*answer), now() + device->timeout);
+    int gone = send_all(device->fd, ask, sizeof(*ask))
+                   ? 1
+                   : receive_all(device->fd, answer, sizeof(*answer), now() + device->timeout);
     if (!gone)
         return 0;
     child_reap(device, gone == 2, answer);
@@ -174,13 +177,15 @@ int device_start(struct device *device)
 {
     struct device_ask ask = {.kind = ASK_OPEN};
     if (child_fork(device)) {
-        snprintf(device->opened.text, sizeof(device->opened.text), "cannot start the device process: %s", strerror(errno));
+        snprintf(device->opened.text, sizeof(device->opened.text), "cannot start the device process: %s",
+                 strerror(errno));
         device->opened.status = TENON_E_IO;
         return -1;
     }
     if (device_ask(device, &ask, &device->opened) || device->opened.status)
         return -1;
-    snprintf(device->name, sizeof(device->name), "%s%s%s", device->opened.spec, device->isa ? "/" : "", device->isa ? device->isa : "");
+    snprintf(device->name, sizeof(device->name), "%s%s%s", device->opened.spec, device->isa ? "/" : "",
+             device->isa ? device->isa : "");
     return 0;
 }
 
@@ -251,7 +256,8 @@ void device_get(const struct device *device, const struct device_ask *ask, struc
         const struct device_slot *from = &ask->slot[i];
         if (!to->tensor.dtype || to->same_as >= 0 || !to->data)
             continue;
-        memcpy(to->data + to->lead - from->before, device->arena + from->first - from->before, from->before + from->size);
+        memcpy(to->data + to->lead - from->before, device->arena + from->first - from->before,
+               from->before + from->size);
     }
     if (ask->used > (UINT64_C(16) << 20)) /* give large cases back */
         madvise(device->arena, ask->used, MADV_REMOVE);

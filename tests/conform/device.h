@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The device process: a forked child that opens the device and does what the runner asks, so that a crash, a hang or an exit
- * of a backend is a test result. Messages of fixed size go through a socket pair, tensors through shared memory.
+ * The device process: a forked child that opens the device and does what the runner asks, so that a crash, a hang or an
+ * exit of a backend is a test result. Messages of fixed size go through a socket pair, tensors through shared memory.
  *
  * Why fork without exec: the runner never opens a device and has one thread, so the child starts as clean as after an
  * exec, and it works the same under an emulator, a sanitizer or a wrapper script. */
@@ -26,26 +26,26 @@ enum { ASK_OPEN = 1, ASK_RUN, ASK_SUPPORTS, ASK_MEMORY, ASK_QUIET };
 
 struct device_slot {
     struct tenon_tensor tensor;
-    uint64_t first;      /* arena offset of the first element */
-    uint64_t before;     /* bytes of the storage before it */
-    uint64_t size;       /* bytes of the storage from the first element on */
-    uint64_t guard[2];   /* arena offsets of pages that must not be touched; 0: none */
+    uint64_t first;    /* arena offset of the first element */
+    uint64_t before;   /* bytes of the storage before it */
+    uint64_t size;     /* bytes of the storage from the first element on */
+    uint64_t guard[2]; /* arena offsets of pages that must not be touched; 0: none */
     int32_t same_as, is_output;
 };
 
 struct device_ask {
     uint32_t kind, op, n, place;
-    uint32_t test;      /* ASK_MEMORY: which */
-    uint32_t poison;    /* PLACE_TABLE: what the workspace holds before */
+    uint32_t test;                               /* ASK_MEMORY: which */
+    uint32_t poison;                             /* PLACE_TABLE: what the workspace holds before */
     uint32_t desc_flags, desc_size, params_size; /* of a spoilt descriptor; 0: as usual */
-    uint64_t used;      /* bytes of the arena */
+    uint64_t used;                               /* bytes of the arena */
     _Alignas(uint64_t) unsigned char params[CONFORM_PARAMS];
     struct device_slot slot[TENON_MAX_TENSORS];
 };
 
 struct device_answer {
     int32_t status;
-    int32_t broken;     /* the text is about a breach of the suite's own checks (workspace overrun, prefix written) */
+    int32_t broken; /* the text is about a breach of the suite's own checks (workspace overrun, prefix written) */
     uint64_t ns;
     char text[480], impl[64];
     /* ASK_OPEN */

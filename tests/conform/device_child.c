@@ -103,7 +103,8 @@ static int32_t place_slot(struct child *child, const struct device_slot *slot, s
     uint64_t align = tenon_context_info(child->context)->bind_align;
     align = align < 4 ? 4 : align;
     placed->prefix = (slot->before + align - 1) / align * align;
-    int32_t status = tenon_memory_create(child->context, placed->prefix + (slot->size + 3) / 4 * 4 + 4, &placed->memory);
+    int32_t status =
+        tenon_memory_create(child->context, placed->prefix + (slot->size + 3) / 4 * 4 + 4, &placed->memory);
     if (!status)
         status = tenon_memory_fill(placed->memory, 0, POISON, placed->prefix + (slot->size + 3) / 4 * 4 + 4);
     if (!status && slot->size)
@@ -136,7 +137,8 @@ static int32_t unplace_slot(struct child *child, const struct device_ask *ask, u
     return status;
 }
 
-static int32_t run_device(struct child *child, const struct device_ask *ask, const void *params, struct device_answer *answer)
+static int32_t run_device(struct child *child, const struct device_ask *ask, const void *params,
+                          struct device_answer *answer)
 {
     struct tenon_value values[VALUES_MAX];
     struct placed placed[TENON_MAX_TENSORS];
@@ -192,8 +194,12 @@ static void do_supports(struct child *child, const struct device_ask *ask, struc
     const struct tenon_backend *backend = tenon_context_backend(child->context);
     struct tenon_tensor tensors[TENON_MAX_TENSORS];
     _Alignas(uint64_t) unsigned char params[CONFORM_PARAMS];
-    struct tenon_op_desc desc = {.struct_size = ask->desc_size ? ask->desc_size : (uint32_t)sizeof(desc), .op = ask->op,
-                                 .flags = ask->desc_flags, .n_tensors = ask->n, .tensors = tensors, .params = params};
+    struct tenon_op_desc desc = {.struct_size = ask->desc_size ? ask->desc_size : (uint32_t)sizeof(desc),
+                                 .op = ask->op,
+                                 .flags = ask->desc_flags,
+                                 .n_tensors = ask->n,
+                                 .tensors = tensors,
+                                 .params = params};
     for (uint32_t i = 0; i < TENON_MAX_TENSORS; i++)
         tensors[i] = ask->slot[i].tensor;
     memcpy(params, ask->params, sizeof(params));

@@ -28,7 +28,8 @@ static int32_t buffer_make(struct table_run *run, uint64_t size, struct tenon_bu
     return run->backend->buffer_create(run->device, &desc, buffer);
 }
 
-static int32_t buffer_put(struct table_run *run, struct tenon_buffer *buffer, uint64_t offset, const void *data, uint64_t size)
+static int32_t buffer_put(struct table_run *run, struct tenon_buffer *buffer, uint64_t offset, const void *data,
+                          uint64_t size)
 {
     void *to;
     if (!size)
@@ -40,7 +41,8 @@ static int32_t buffer_put(struct table_run *run, struct tenon_buffer *buffer, ui
     return run->backend->buffer_unmap(buffer);
 }
 
-static int32_t buffer_get(struct table_run *run, struct tenon_buffer *buffer, uint64_t offset, void *data, uint64_t size)
+static int32_t buffer_get(struct table_run *run, struct tenon_buffer *buffer, uint64_t offset, void *data,
+                          uint64_t size)
 {
     void *from;
     if (!size)
@@ -52,7 +54,8 @@ static int32_t buffer_get(struct table_run *run, struct tenon_buffer *buffer, ui
     return run->backend->buffer_unmap(buffer);
 }
 
-static int32_t tensors_put(struct table_run *run, const struct device_ask *ask, const unsigned char *arena, uint64_t align)
+static int32_t tensors_put(struct table_run *run, const struct device_ask *ask, const unsigned char *arena,
+                           uint64_t align)
 {
     int32_t status = TENON_OK;
     for (uint32_t i = 0; !status && i < ask->n; i++) {
@@ -68,8 +71,8 @@ static int32_t tensors_put(struct table_run *run, const struct device_ask *ask, 
     for (uint32_t i = 0; !status && i < ask->n; i++) {
         const struct device_slot *slot = &ask->slot[i];
         if (slot->tensor.dtype && slot->same_as >= 0)
-            run->bind[i] = (struct tenon_bind){run->buffer[slot->same_as],
-                                               run->prefix[slot->same_as] + slot->first - ask->slot[slot->same_as].first};
+            run->bind[i] = (struct tenon_bind){run->buffer[slot->same_as], run->prefix[slot->same_as] + slot->first -
+                                                                               ask->slot[slot->same_as].first};
     }
     return status;
 }
@@ -108,10 +111,12 @@ static int32_t workspace_check(struct table_run *run, uint32_t poison, struct de
     return status;
 }
 
-static int32_t table_go(struct table_run *run, const struct device_ask *ask, unsigned char *arena, struct device_answer *answer)
+static int32_t table_go(struct table_run *run, const struct device_ask *ask, unsigned char *arena,
+                        struct device_answer *answer)
 {
     struct tenon_tensor tensors[TENON_MAX_TENSORS];
-    struct tenon_op_desc desc = {.struct_size = sizeof(desc), .op = ask->op, .n_tensors = ask->n, .tensors = tensors, .params = ask->params};
+    struct tenon_op_desc desc = {
+        .struct_size = sizeof(desc), .op = ask->op, .n_tensors = ask->n, .tensors = tensors, .params = ask->params};
     struct tenon_cmd cmd = {.struct_size = sizeof(cmd), .kind = TENON_CMD_RUN, .n_args = ask->n, .args = run->bind};
     const struct tenon_cmd *cmds[1] = {&cmd};
     uint64_t seq = 0;
@@ -183,11 +188,13 @@ static void pattern(uint32_t *words, uint32_t n, uint32_t salt)
 static int32_t wrong(struct device_answer *answer, const char *what, uint64_t at, uint32_t got, uint32_t want)
 {
     answer->broken = 1;
-    snprintf(answer->text, sizeof(answer->text), "%s: word %llu is 0x%08x, not 0x%08x", what, (unsigned long long)at, got, want);
+    snprintf(answer->text, sizeof(answer->text), "%s: word %llu is 0x%08x, not 0x%08x", what, (unsigned long long)at,
+             got, want);
     return TENON_OK;
 }
 
-static int32_t same(struct device_answer *answer, const char *what, const uint32_t *got, const uint32_t *want, uint32_t n)
+static int32_t same(struct device_answer *answer, const char *what, const uint32_t *got, const uint32_t *want,
+                    uint32_t n)
 {
     for (uint32_t i = 0; i < n && !answer->broken; i++)
         if (got[i] != want[i])
@@ -232,7 +239,8 @@ static int32_t test_fill(struct memory_test *t)
 {
     pattern(t->want, WORDS, 3);
     TRY(tenon_memory_write(t->a, 0, t->want, WORDS * 4));
-    static const uint32_t ranges[][3] = {{0, 1, 7}, {17, 100, 0xDEADBEEF}, {1000, 3999, 0}, {WORDS - 1, 1, 0xffffffff}, {50, 0, 1}};
+    static const uint32_t ranges[][3] = {
+        {0, 1, 7}, {17, 100, 0xDEADBEEF}, {1000, 3999, 0}, {WORDS - 1, 1, 0xffffffff}, {50, 0, 1}};
     for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
         TRY(tenon_memory_fill(t->a, ranges[i][0] * 4, ranges[i][2], ranges[i][1] * 4));
         for (uint32_t j = 0; j < ranges[i][1]; j++)
@@ -301,7 +309,8 @@ static int32_t test_within(struct memory_test *t)
 static int32_t test_numbers(struct memory_test *t)
 {
     struct table_run run = {.backend = tenon_context_backend(t->context), .device = tenon_context_device(t->context)};
-    struct tenon_cmd cmd = {.struct_size = sizeof(cmd), .kind = TENON_CMD_FILL, .n_args = 1, .args = run.bind, .size = 4, .value = 1};
+    struct tenon_cmd cmd = {
+        .struct_size = sizeof(cmd), .kind = TENON_CMD_FILL, .n_args = 1, .args = run.bind, .size = 4, .value = 1};
     const struct tenon_cmd *cmds[1] = {&cmd};
     uint64_t seq = 0;
     int32_t status = buffer_make(&run, 64, &run.buffer[0]);

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The conformance suite on the executors that are there. In `make check`: the CPU backend's best and plainest ISA, and the memory of the
-# other devices, whose drivers compile every kernel variant anew. In check-full: every ISA at the full level, and every device. Then
-# what the command itself promises.
+# The conformance suite on the executors that are there. In `make check`: the CPU backend's best and plainest ISA, and
+# the memory of the other devices, whose drivers compile every kernel variant anew. In check-full: every ISA at the full
+# level, and every device. Then what the command itself promises.
 top=${top_builddir:-.}
 tenon=$top/tenon
 level=${TENON_TEST_LEVEL:-quick}

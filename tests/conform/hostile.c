@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Descriptors that break the contract. Most follow from the contract's own tables, so a new operator gets them for nothing; an
- * operator adds what only it knows. Each must be refused with the right status before anything is written, by
- * tenon_run and by the backend's plan_create alike (R50). */
+ * Descriptors that break the contract. Most follow from the contract's own tables, so a new operator gets them for
+ * nothing; an operator adds what only it knows. Each must be refused with the right status before anything is written,
+ * by tenon_run and by the backend's plan_create alike (R50). */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -46,7 +46,8 @@ static void emit(struct spoiler *s)
     s->emit(s->context, &s->spoil);
 }
 
-static void set_word(struct spoiler *s, const struct tenon_attr_spec *attr, int32_t status, const char *how, uint32_t word)
+static void set_word(struct spoiler *s, const struct tenon_attr_spec *attr, int32_t status, const char *how,
+                     uint32_t word)
 {
     struct spoil *spoil = fresh(s, status, attr->name, how);
     memcpy((char *)spoil->c.params + attr->offset, &word, sizeof(word));
@@ -99,7 +100,8 @@ static void spoil_tensor(struct spoiler *s, uint32_t i)
         return;
     fresh_tensor(s, i, TENON_E_DTYPE, "of unknown type")->dtype = 0x12345;
     emit(s);
-    fresh_tensor(s, i, TENON_E_DTYPE, "of a type it does not take")->dtype = foreign_dtype(s->contract->tensors[i].dtypes);
+    fresh_tensor(s, i, TENON_E_DTYPE, "of a type it does not take")->dtype =
+        foreign_dtype(s->contract->tensors[i].dtypes);
     emit(s);
     fresh_tensor(s, i, TENON_E_SHAPE, "of rank 9")->rank = 9;
     emit(s);
@@ -137,10 +139,12 @@ static void spoil_alias(struct spoiler *s, uint32_t out, uint32_t other)
 {
     char how[64];
     for (int exact = 0; exact < 2; exact++) {
-        snprintf(how, sizeof(how), "%s %s", exact ? "in the place of" : "one element into", s->contract->tensors[other].name);
+        snprintf(how, sizeof(how), "%s %s", exact ? "in the place of" : "one element into",
+                 s->contract->tensors[other].name);
         struct spoil *spoil = fresh(s, TENON_E_ALIAS, s->contract->tensors[out].name, how);
         struct conform_slot *a = &spoil->c.slot[out], *b = &spoil->c.slot[other];
-        if (!a->tensor.dtype || !b->tensor.dtype || a->same_as >= 0 || b->same_as >= 0 || tenon_tensor_bytes(&b->tensor) < 8)
+        if (!a->tensor.dtype || !b->tensor.dtype || a->same_as >= 0 || b->same_as >= 0 ||
+            tenon_tensor_bytes(&b->tensor) < 8)
             return;
         conform_slot_room(b, b->lead, tenon_tensor_bytes(&a->tensor) + 8);
         if (exact && s->contract->in_place && s->contract->in_place(spoil->c.params, other, out))
@@ -213,7 +217,8 @@ static void each_spoil(const struct conform_op *op, void (*emit_one)(void *, str
                 spoil_alias(s, o, i);
     for (uint32_t i = 0; i < op->n_hostile; i++) {
         struct spoil *spoil = fresh(s, op->hostile[i].status, op->hostile[i].name, "");
-        snprintf(spoil->name, sizeof(spoil->name), "%s gives %s", op->hostile[i].name, tenon_status_name(spoil->status));
+        snprintf(spoil->name, sizeof(spoil->name), "%s gives %s", op->hostile[i].name,
+                 tenon_status_name(spoil->status));
         op->hostile[i].spoil(&spoil->c);
         emit(s);
     }
@@ -240,12 +245,13 @@ struct hostile_run {
     uint64_t number;
 };
 
-static int status_is(const struct spoil *spoil, const struct device_answer *answer, const char *who, struct result *result)
+static int status_is(const struct spoil *spoil, const struct device_answer *answer, const char *who,
+                     struct result *result)
 {
     if (answer->status == spoil->status)
         return 1;
-    snprintf(result->why, sizeof(result->why), "%s gave %s (%.300s), must be %s", who, tenon_status_name(answer->status), answer->text,
-             tenon_status_name(spoil->status));
+    snprintf(result->why, sizeof(result->why), "%s gave %s (%.300s), must be %s", who,
+             tenon_status_name(answer->status), answer->text, tenon_status_name(spoil->status));
     return 0;
 }
 
@@ -253,7 +259,8 @@ static int run_spoil(struct suite *suite, const struct spoil *spoil, struct conf
 {
     struct device_ask ask;
     struct device_answer answer;
-    if ((!suite->device.pid && device_start(&suite->device)) || device_put(&suite->device, &spoil->c, (uint32_t)spoil->place, &ask)) {
+    if ((!suite->device.pid && device_start(&suite->device)) ||
+        device_put(&suite->device, &spoil->c, (uint32_t)spoil->place, &ask)) {
         snprintf(result->why, sizeof(result->why), "%.400s", suite->device.opened.text);
         return -1;
     }
@@ -303,13 +310,14 @@ static void hostile_one(void *context, struct spoil *spoil)
     struct hostile_run *run = context;
     struct suite *suite = run->suite;
     struct conform_case got;
-    struct result result = {.outcome = RESULT_FAIL, .group = tenon_op_contract_by_number(spoil->c.op->op)->name, .budget = -1};
+    struct result result = {
+        .outcome = RESULT_FAIL, .group = tenon_op_contract_by_number(spoil->c.op->op)->name, .budget = -1};
     uint64_t number = run->number++;
     if ((suite->options->only >= 0 && (uint64_t)suite->options->only != number) || report_stopped(&suite->report))
         return;
     snprintf(result.name, sizeof(result.name), "%s hostile: %s", result.group, spoil->name);
-    snprintf(result.repro, sizeof(result.repro), "tenon conform --device %s --op %s --case %llu", suite->device.opened.spec,
-             result.group, (unsigned long long)number);
+    snprintf(result.repro, sizeof(result.repro), "tenon conform --device %s --op %s --case %llu",
+             suite->device.opened.spec, result.group, (unsigned long long)number);
     got = spoil->c;
     if (spoil_storage(spoil) == 0 && case_clone(&spoil->c, &got) == 0) {
         if (run_spoil(suite, spoil, &got, &result) == 0)
@@ -337,8 +345,10 @@ void suite_memory(struct suite *suite)
         struct result result = {.outcome = RESULT_FAIL, .group = "memory", .budget = -1};
         if ((suite->options->only >= 0 && (uint64_t)suite->options->only != i) || report_stopped(&suite->report))
             continue;
-        snprintf(result.name, sizeof(result.name), "memory: %s", quiet ? "opening the device printed nothing" : device_memory_names[i]);
-        snprintf(result.repro, sizeof(result.repro), "tenon conform --device %s --op memory --case %u", suite->device.opened.spec, i);
+        snprintf(result.name, sizeof(result.name), "memory: %s",
+                 quiet ? "opening the device printed nothing" : device_memory_names[i]);
+        snprintf(result.repro, sizeof(result.repro), "tenon conform --device %s --op memory --case %u",
+                 suite->device.opened.spec, i);
         if (device_ask(&suite->device, &ask, &answer) == 0 && !answer.status && !answer.broken)
             result.outcome = RESULT_OK;
         snprintf(result.why, sizeof(result.why), "%s%s%.400s", answer.status ? tenon_status_name(answer.status) : "",

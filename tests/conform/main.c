@@ -17,7 +17,8 @@ static const char *const format_names[] = {"tap", "json", "junit", "html", NULL}
 
 static const char usage[] =
     "Usage: tenon conform [OPTION]...\n"
-    "Proves a device against the operators' contracts. The device runs in a process of its own: a crash is a failed test.\n"
+    "Proves a device against the operators' contracts. The device runs in a process of its own: a crash is a failed "
+    "test.\n"
     "\n"
     "  --device SPEC    the device (default: TENON_DEVICE, else auto)\n"
     "  --plugin FILE    load this backend first, and test its device unless --device says otherwise\n"
@@ -66,8 +67,22 @@ static int number(const char *option, const char *word, uint64_t *value)
     return -1;
 }
 
-enum { OPT_DEVICE = 256, OPT_PLUGIN, OPT_ISA, OPT_LEVEL, OPT_OP, OPT_PROFILE, OPT_SEED, OPT_CASE, OPT_MATRIX, OPT_FORMAT, OPT_REPORT,
-       OPT_TIMEOUT, OPT_STOP, OPT_HELP };
+enum {
+    OPT_DEVICE = 256,
+    OPT_PLUGIN,
+    OPT_ISA,
+    OPT_LEVEL,
+    OPT_OP,
+    OPT_PROFILE,
+    OPT_SEED,
+    OPT_CASE,
+    OPT_MATRIX,
+    OPT_FORMAT,
+    OPT_REPORT,
+    OPT_TIMEOUT,
+    OPT_STOP,
+    OPT_HELP
+};
 
 static int take_option(struct options *o, int option, const char *word)
 {
@@ -123,10 +138,11 @@ static int take_option(struct options *o, int option, const char *word)
 static int parse(struct options *o, int argc, char **argv)
 {
     static const struct option table[] = {
-        {"device", 1, NULL, OPT_DEVICE}, {"plugin", 1, NULL, OPT_PLUGIN},   {"isa", 1, NULL, OPT_ISA},       {"level", 1, NULL, OPT_LEVEL},
-        {"op", 1, NULL, OPT_OP},         {"profile", 1, NULL, OPT_PROFILE}, {"seed", 1, NULL, OPT_SEED},     {"case", 1, NULL, OPT_CASE},
-        {"matrix", 0, NULL, OPT_MATRIX}, {"format", 1, NULL, OPT_FORMAT},   {"report", 1, NULL, OPT_REPORT}, {"timeout", 1, NULL, OPT_TIMEOUT},
-        {"stop", 0, NULL, OPT_STOP},     {"help", 0, NULL, OPT_HELP},       {NULL, 0, NULL, 0},
+        {"device", 1, NULL, OPT_DEVICE}, {"plugin", 1, NULL, OPT_PLUGIN}, {"isa", 1, NULL, OPT_ISA},
+        {"level", 1, NULL, OPT_LEVEL},   {"op", 1, NULL, OPT_OP},         {"profile", 1, NULL, OPT_PROFILE},
+        {"seed", 1, NULL, OPT_SEED},     {"case", 1, NULL, OPT_CASE},     {"matrix", 0, NULL, OPT_MATRIX},
+        {"format", 1, NULL, OPT_FORMAT}, {"report", 1, NULL, OPT_REPORT}, {"timeout", 1, NULL, OPT_TIMEOUT},
+        {"stop", 0, NULL, OPT_STOP},     {"help", 0, NULL, OPT_HELP},     {NULL, 0, NULL, 0},
     };
     int option;
     optind = 0; /* the command has parsed its own words with the same function */
@@ -198,8 +214,11 @@ static void start_workers(struct suite *suite)
     if (suite->device.opened.info.type != TENON_TYPE_CPU || suite->device.opened.info.caps & TENON_CAP_SOFTWARE)
         return;
     for (uint32_t i = 0; i < MAX_WORKERS; i++) {
-        suite->worker[i] = (struct device){.selector = suite->device.selector, .plugin = suite->device.plugin,
-                                           .isa = suite->device.isa, .timeout = suite->device.timeout, .threads = threads[i]};
+        suite->worker[i] = (struct device){.selector = suite->device.selector,
+                                           .plugin = suite->device.plugin,
+                                           .isa = suite->device.isa,
+                                           .timeout = suite->device.timeout,
+                                           .threads = threads[i]};
         suite->n_workers++;
     }
 }
@@ -213,7 +232,8 @@ int tenon__conform_main(int argc, char **argv)
         return parsed > 0 ? 0 : 2;
     if (options.matrix)
         return suite_matrix(&options);
-    suite.device = (struct device){.selector = options.device, .plugin = options.plugin, .isa = options.isa, .timeout = options.timeout};
+    suite.device = (struct device){
+        .selector = options.device, .plugin = options.plugin, .isa = options.isa, .timeout = options.timeout};
     if (device_start(&suite.device)) {
         fprintf(stderr, "tenon conform: %s\n", suite.device.opened.text);
         status = suite.device.opened.status == TENON_E_INVALID ? 2 : 3;

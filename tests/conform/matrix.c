@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Every executor against every other: the CPU backend with each ISA that this machine has, and every device of the other
- * backends. Two independent mistakes must not cancel, so each pair is compared besides each executor with the reference. */
+ * Every executor against every other: the CPU backend with each ISA that this machine has, and every device of the
+ * other backends. Two independent mistakes must not cancel, so each pair is compared besides each executor with the
+ * reference. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -86,19 +87,20 @@ struct outcome {
     int there;
 };
 
-static int compare_pair(const struct matrix *m, const struct conform_want *want, const struct outcome *all, uint32_t a, uint32_t b,
-                        struct result *result)
+static int compare_pair(const struct matrix *m, const struct conform_want *want, const struct outcome *all, uint32_t a,
+                        uint32_t b, struct result *result)
 {
     char why[640];
-    if (compare_bits(&all[a].got, &all[b].got, want, result) == 0 && compare_bounds(&all[a].got, &all[b].got, want, result) == 0)
+    if (compare_bits(&all[a].got, &all[b].got, want, result) == 0 &&
+        compare_bounds(&all[a].got, &all[b].got, want, result) == 0)
         return 0;
     memcpy(why, result->why, sizeof(why));
     snprintf(result->why, sizeof(result->why), "%s against %s: %.450s", m->device[b].name, m->device[a].name, why);
     return -1;
 }
 
-static int run_everywhere(struct matrix *m, const struct conform_case *c, const struct conform_want *want, struct outcome *all,
-                          struct result *result, uint32_t *there)
+static int run_everywhere(struct matrix *m, const struct conform_case *c, const struct conform_want *want,
+                          struct outcome *all, struct result *result, uint32_t *there)
 {
     char why[640];
     for (uint32_t i = 0; i < m->n; i++) {
@@ -125,8 +127,8 @@ static void matrix_case(struct matrix *m, const struct conform_op *op, uint64_t 
     struct outcome *all = calloc(EXECUTORS, sizeof(*all));
     struct conform_want *want = NULL;
     struct conform_case c;
-    struct result result = {.group = name, .outcome = RESULT_FAIL, .why = "the suite is out of memory", .budget = -1,
-                            .at_element = -1};
+    struct result result = {
+        .group = name, .outcome = RESULT_FAIL, .why = "the suite is out of memory", .budget = -1, .at_element = -1};
     uint32_t there = 0;
     conform_case_make(op, suite_seed(m->options), number, &c);
     if (all && conform_case_alloc(&c) == 0)
@@ -147,8 +149,8 @@ static void matrix_case(struct matrix *m, const struct conform_op *op, uint64_t 
             if (all[i].there)
                 conform_case_free(&all[i].got);
     }
-    snprintf(result.name, sizeof(result.name), "%s case %llu: %s: %u executors, %u pairs", name, (unsigned long long)number, c.name, there,
-             there * (there - (there > 0)) / 2);
+    snprintf(result.name, sizeof(result.name), "%s case %llu: %s: %u executors, %u pairs", name,
+             (unsigned long long)number, c.name, there, there * (there - (there > 0)) / 2);
     snprintf(result.repro, sizeof(result.repro), "tenon conform --matrix --op %s --seed 0x%llx --case %llu", name,
              (unsigned long long)c.seed, (unsigned long long)number);
     if (result.outcome == RESULT_SKIP)

@@ -31,7 +31,7 @@ static uint32_t small_from_double(double value, int e, int m)
         return sign | (a != 0 ? infinity : 0);
     frexp(a, &exponent);
     exponent = exponent - 1 < 1 - bias ? 1 - bias : exponent - 1; /* of the leading bit; subnormals share the least */
-    steps = rint(ldexp(a, m - exponent)); /* to nearest even: the default rounding mode */
+    steps = rint(ldexp(a, m - exponent));                         /* to nearest even: the default rounding mode */
     if (ldexp(steps, exponent - m) >= ldexp(1.0, bias + 1))
         return sign | infinity;
     /* Steps of 2^m and more carry into the exponent field by themselves. */
@@ -143,24 +143,25 @@ float conform_uniform(uint64_t key, uint64_t counter)
 float conform_normal(uint64_t key, uint64_t counter)
 {
     uint64_t r = conform_random(key, counter);
-    int32_t sum = (int32_t)(r & 0xffff) + (int32_t)(r >> 16 & 0xffff) + (int32_t)(r >> 32 & 0xffff) + (int32_t)(r >> 48);
+    int32_t sum =
+        (int32_t)(r & 0xffff) + (int32_t)(r >> 16 & 0xffff) + (int32_t)(r >> 32 & 0xffff) + (int32_t)(r >> 48);
     return (float)(sum - 131070) * 0x1.bb67aep-16f; /* sqrt(3) / 2^16: a uniform of width 1 has variance 1/12 */
 }
 
 const uint32_t conform_specials[CONFORM_SPECIALS] = {
-    0x00000000, 0x80000000,                                     /* zeros */
+    0x00000000, 0x80000000,                                                 /* zeros */
     0x00000001, 0x80000001, 0x00000002, 0x80000002, 0x00000003, 0x80000003, /* subnormals */
-    0x000007ff, 0x800007ff, 0x00000800, 0x80000800, 0x00400000, 0x80400000, 0x007ffffe, 0x807ffffe, 0x007fffff, 0x807fffff,
-    0x00800000, 0x80800000, 0x00800001, 0x80800001, 0x01000000, 0x81000000, /* least normals */
-    0x33800000, 0xb3800000, 0x34000000, 0xb4000000,             /* 2^-24, 2^-23 */
-    0x38800000, 0xb8800000, 0x3e800000, 0xbe800000, 0x3effffff, 0xbeffffff, 0x3f000000, 0xbf000000, 0x3f000001, 0xbf000001,
-    0x3f317218, 0xbf317218,                                     /* ln 2 */
+    0x000007ff, 0x800007ff, 0x00000800, 0x80000800, 0x00400000, 0x80400000, 0x007ffffe, 0x807ffffe,
+    0x007fffff, 0x807fffff, 0x00800000, 0x80800000, 0x00800001, 0x80800001, 0x01000000, 0x81000000, /* least normals */
+    0x33800000, 0xb3800000, 0x34000000, 0xb4000000,                                                 /* 2^-24, 2^-23 */
+    0x38800000, 0xb8800000, 0x3e800000, 0xbe800000, 0x3effffff, 0xbeffffff, 0x3f000000, 0xbf000000,
+    0x3f000001, 0xbf000001, 0x3f317218, 0xbf317218, /* ln 2 */
     0x3f7fffff, 0xbf7fffff, 0x3f800000, 0xbf800000, 0x3f800001, 0xbf800001, 0x3fb504f3, 0xbfb504f3,
-    0x40000000, 0xc0000000, 0x40490fdb, 0xc0490fdb,             /* 2, pi */
+    0x40000000, 0xc0000000, 0x40490fdb, 0xc0490fdb,                                                 /* 2, pi */
     0x41200000, 0xc1200000, 0x42aeac50, 0xc2aeac50, 0x42b0c0a5, 0xc2b0c0a5, 0x42b17218, 0xc2b17218, /* ends of exp */
     0x42cff1b5, 0xc2cff1b5, 0x42d00000, 0xc2d00000, 0x477fe000, 0xc77fe000, 0x477ff000, 0xc77ff000, /* ends of f16 */
-    0x49800000, 0xc9800000, 0x49800001, 0xc9800001, 0x4b000000, 0xcb000000, 0x4b7fffff, 0xcb7fffff, 0x4b800000, 0xcb800000,
-    0x4f000000, 0xcf000000, 0x5f000000, 0xdf000000, 0x7e7fffff, 0xfe7fffff, 0x7f000000, 0xff000000, 0x7f7fffff, 0xff7fffff,
-    0x7f800000, 0xff800000,                                     /* infinities */
-    0x7fc00000, 0xffc00000, 0x7f800001, 0xffbfffff,             /* NaNs: quiet, negative, signalling payloads */
+    0x49800000, 0xc9800000, 0x49800001, 0xc9800001, 0x4b000000, 0xcb000000, 0x4b7fffff, 0xcb7fffff,
+    0x4b800000, 0xcb800000, 0x4f000000, 0xcf000000, 0x5f000000, 0xdf000000, 0x7e7fffff, 0xfe7fffff,
+    0x7f000000, 0xff000000, 0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, /* infinities */
+    0x7fc00000, 0xffc00000, 0x7f800001, 0xffbfffff, /* NaNs: quiet, negative, signalling payloads */
 };

@@ -18,8 +18,7 @@ void precise_compare(struct conform_precise *precise, const struct conform_case 
                      uint32_t tensor, int64_t element, mpfr_srcptr exact, double bound);
 /* The f32 nearest to x * y + z, rounded once. z may be 0. */
 float precise_fma_f32(float x, float y, float z);
-/* The number of the i-th of n samples of [0, count): the ends, `must` (when it is one of them), then by the generator.
- */
+/* The i-th of n samples of [0, count): the ends, `must` (when it is one of them), then by the generator. */
 int64_t precise_sample(const struct conform_case *c, int64_t i, int64_t n, int64_t count, int64_t must);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The references themselves: golden vectors, a naive C version that must meet every bound, wrong versions that must not,
- * and the cases: the same on every machine, with every combination that the suite promises. */
+ * The references themselves: golden vectors, a naive C version that must meet every bound, wrong versions that must
+ * not, and the cases: the same on every machine, with every combination that the suite promises. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,9 @@ static void test_numbers(void)
     is_int(conform_float_to_half(1 + 0x3p-11f), 0x3c02, "f16: the other tie too");
     is_int(conform_float_to_bfloat(1 + 0x1p-8f), 0x3f80, "bf16: a tie goes to the even neighbour");
     is_int(conform_float_to_half(NAN) & 0x7e00, 0x7e00, "f16: NaN stays quiet");
-    ok(conform_ulp(TENON_F32, 1) == 0x1p-23 && conform_ulp(TENON_F16, 0) == 0x1p-24 && conform_ulp(TENON_BF16, 3) == 0x1p-6, "spacing");
+    ok(conform_ulp(TENON_F32, 1) == 0x1p-23 && conform_ulp(TENON_F16, 0) == 0x1p-24 &&
+           conform_ulp(TENON_BF16, 3) == 0x1p-6,
+       "spacing");
     is_int(conform_random(0, 0) >> 32, 0xe220a839, "splitmix64's first number");
 }
 
@@ -99,9 +101,10 @@ static void test_golden(void)
 }
 
 /* Three lines of C, as everybody writes them, and ways to get them wrong. */
-/* Of the shapes, bits and names of 200 cases. They change when the cases do, and then replay lines of older reports are void. */
+/* Of the shapes, bits and names of 200 cases. They change when the cases do, and then replay lines of older reports are
+ * void. */
 #define HASH_SOFTMAX INT64_C(-6556927447639106339)
-#define HASH_LINEAR INT64_C(1380435421905468700)
+#define HASH_LINEAR  INT64_C(1380435421905468700)
 enum { RIGHT, NO_MAX, LAST_MISSING, SUM_OFF, FAULTS };
 
 static void naive_softmax(struct conform_case *c, int fault)
@@ -134,7 +137,8 @@ static int plain_softmax(struct conform_case *c)
     }
     tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax), p);
     /* A single f32 accumulator is not good enough for long rows: the specification demands better there. */
-    return c->slot[TENON_SOFTMAX_X].tensor.dim[c->slot[TENON_SOFTMAX_X].tensor.rank - 1] <= 300 && c->slot[TENON_SOFTMAX_Y].same_as < 0 && c->mode != CONFORM_ADVERSARIAL;
+    return c->slot[TENON_SOFTMAX_X].tensor.dim[c->slot[TENON_SOFTMAX_X].tensor.rank - 1] <= 300 &&
+           c->slot[TENON_SOFTMAX_Y].same_as < 0 && c->mode != CONFORM_ADVERSARIAL;
 }
 
 static void naive_linear(struct conform_case *c, int fault)
@@ -144,8 +148,9 @@ static void naive_linear(struct conform_case *c, int fault)
     for (int64_t i = 0; i < tenon_tensor_count(&y->tensor); i++) {
         float sum = 0;
         for (int64_t j = 0; j < k - (fault == LAST_MISSING); j++)
-            sum += ((float *)conform_first(&s[TENON_LINEAR_X]))[conform_offset(&s[TENON_LINEAR_X].tensor, i / n * k + j)] *
-                   ((float *)conform_first(&s[TENON_LINEAR_W]))[conform_offset(&s[TENON_LINEAR_W].tensor, i % n * k + j)];
+            sum +=
+                ((float *)conform_first(&s[TENON_LINEAR_X]))[conform_offset(&s[TENON_LINEAR_X].tensor, i / n * k + j)] *
+                ((float *)conform_first(&s[TENON_LINEAR_W]))[conform_offset(&s[TENON_LINEAR_W].tensor, i % n * k + j)];
         if (fault == SUM_OFF)
             sum *= 1 + 0x1p-18f;
         ((float *)conform_first(y))[conform_offset(&y->tensor, i)] = sum;
@@ -164,8 +169,8 @@ static int plain_linear(struct conform_case *c)
 }
 
 /* How many of the plain cases of the first n a version gets right. */
-static void judge(uint32_t number, uint64_t n, int (*plain)(struct conform_case *), void (*naive)(struct conform_case *, int),
-                  int fault, int *right, int *wrong)
+static void judge(uint32_t number, uint64_t n, int (*plain)(struct conform_case *),
+                  void (*naive)(struct conform_case *, int), int fault, int *right, int *wrong)
 {
     *right = *wrong = 0;
     for (uint64_t i = 0; i < n; i++) {
@@ -237,7 +242,8 @@ static void test_cases(void)
         const struct conform_op *op = conform_op_at(i);
         const char *name = tenon_op_contract_by_number(op->op)->name;
         int modes[3] = {0, 0, 0}, in_place = 0, gaps = 0;
-        ok(op->cases[CONFORM_QUICK] >= 200 && op->cases[CONFORM_FULL] >= 2000 && op->cases[CONFORM_SOAK] >= 100000, "%s: enough cases", name);
+        ok(op->cases[CONFORM_QUICK] >= 200 && op->cases[CONFORM_FULL] >= 2000 && op->cases[CONFORM_SOAK] >= 100000,
+           "%s: enough cases", name);
         for (uint64_t n = 0; n < op->cases[CONFORM_QUICK]; n++) {
             struct conform_case c;
             conform_case_make(op, 0, n, &c);
@@ -247,7 +253,8 @@ static void test_cases(void)
                 gaps += c.slot[t].tensor.dtype && c.slot[t].lead > 0 && !tenon_tensor_is_contiguous(&c.slot[t].tensor);
             }
         }
-        ok(modes[0] >= 15 && modes[1] >= 30 && modes[2] >= 60, "%s: exact %d, random %d, adversarial %d", name, modes[0], modes[1], modes[2]);
+        ok(modes[0] >= 15 && modes[1] >= 30 && modes[2] >= 60, "%s: exact %d, random %d, adversarial %d", name,
+           modes[0], modes[1], modes[2]);
         ok(in_place >= 5 && gaps >= 50, "%s: in place %d, gaps %d", name, in_place, gaps);
         ok(suite_hostile_count(op) >= 80, "%s: %d hostile descriptors", name, (int)suite_hostile_count(op));
         ok(op->n_properties >= 4, "%s: properties", name);

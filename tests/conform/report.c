@@ -26,8 +26,8 @@ static void tap_begin(struct report *report, const struct device *device)
 {
     fprintf(report->out, "TAP version 14\n");
     if (device)
-        fprintf(report->out, "# %s: %s, driver %s%s\n", device->name, device->opened.info.name, device->opened.info.driver,
-                device->opened.info.caps & TENON_CAP_SOFTWARE ? " (software device)" : "");
+        fprintf(report->out, "# %s: %s, driver %s%s\n", device->name, device->opened.info.name,
+                device->opened.info.driver, device->opened.info.caps & TENON_CAP_SOFTWARE ? " (software device)" : "");
 }
 
 static void tap_field(FILE *out, const char *key, const char *value)
@@ -118,7 +118,11 @@ static void json_result(struct report *report, const struct result *r)
 static void escape(FILE *out, const char *text)
 {
     for (; *text; text++) {
-        const char *entity = *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;" : *text == '"' ? "&quot;" : NULL;
+        const char *entity = *text == '<'   ? "&lt;"
+                             : *text == '>' ? "&gt;"
+                             : *text == '&' ? "&amp;"
+                             : *text == '"' ? "&quot;"
+                                            : NULL;
         if (entity)
             fputs(entity, out);
         else
@@ -155,8 +159,9 @@ static void junit_end(struct report *report)
 
 static void html_begin(struct report *report, const struct device *device)
 {
-    fprintf(report->out, "<!doctype html><meta charset=\"utf-8\"><title>tenon conform</title>"
-                         "<style>body{font:14px sans-serif}td{padding:2px 8px}.not{background:#fcc}.skip{color:#777}</style><h1>");
+    fprintf(report->out,
+            "<!doctype html><meta charset=\"utf-8\"><title>tenon conform</title>"
+            "<style>body{font:14px sans-serif}td{padding:2px 8px}.not{background:#fcc}.skip{color:#777}</style><h1>");
     escape(report->out, device ? device->name : "matrix");
     fprintf(report->out, "</h1><p>");
     escape(report->out, device ? device->opened.info.name : "");
@@ -182,8 +187,8 @@ static void html_result(struct report *report, const struct result *r)
 
 static void html_end(struct report *report)
 {
-    fprintf(report->out, "</table><p>%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped</p>\n", report->count[RESULT_OK],
-            report->count[RESULT_FAIL], report->count[RESULT_SKIP]);
+    fprintf(report->out, "</table><p>%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped</p>\n",
+            report->count[RESULT_OK], report->count[RESULT_FAIL], report->count[RESULT_SKIP]);
 }
 
 static void nothing_begin(struct report *report, const struct device *device)
@@ -275,9 +280,10 @@ const char *report_reference(const struct report *report, char *text, size_t siz
     if (report->referenced && !precise_built())
         snprintf(text, size, "reference: not checked in 256 bits: built without libmpfr");
     else if (report->referenced)
-        snprintf(text, size, "reference: %" PRIu64 " of %" PRIu64 " cases checked in 256 bits (MPFR), %" PRId64
-                 " elements, at most %.3g %% of what f64 may lose", report->checked, report->referenced, report->precise,
-                 100 * report->precise_worst);
+        snprintf(text, size,
+                 "reference: %" PRIu64 " of %" PRIu64 " cases checked in 256 bits (MPFR), %" PRId64
+                 " elements, at most %.3g %% of what f64 may lose",
+                 report->checked, report->referenced, report->precise, 100 * report->precise_worst);
     return text;
 }
 
@@ -292,8 +298,8 @@ void report_add(struct report *report, const struct result *r)
     if (report->jsonl)
         json_write(report->jsonl, r);
     if (report->progress)
-        fprintf(stderr, "\r%" PRIu64 "/%" PRIu64 " %s, %" PRIu64 " failed \033[K", report->number, report->total, r->group,
-                report->count[RESULT_FAIL]);
+        fprintf(stderr, "\r%" PRIu64 "/%" PRIu64 " %s, %" PRIu64 " failed \033[K", report->number, report->total,
+                r->group, report->count[RESULT_FAIL]);
 }
 
 int report_stopped(const struct report *report)
@@ -305,8 +311,8 @@ static void say_worst(const struct report *report)
 {
     for (uint32_t i = 0; i < report->n_ops; i++)
         if (report->ops[i].worst[0])
-            fprintf(report->out, "# %s: at most %.0f %% of a bound (%s), outputs %016" PRIx64 "\n", report->ops[i].group,
-                    100 * report->ops[i].budget, report->ops[i].worst, report->ops[i].hash);
+            fprintf(report->out, "# %s: at most %.0f %% of a bound (%s), outputs %016" PRIx64 "\n",
+                    report->ops[i].group, 100 * report->ops[i].budget, report->ops[i].worst, report->ops[i].hash);
 }
 
 int report_end(struct report *report, const struct device *device)
@@ -320,7 +326,8 @@ int report_end(struct report *report, const struct device *device)
     report->format->end(report);
     if (report->options->format == FORMAT_TAP) {
         say_worst(report);
-        fprintf(report->out, "# %.1f s, %.0f cases/s\n", seconds, (double)report->number / (seconds > 1e-3 ? seconds : 1e-3));
+        fprintf(report->out, "# %.1f s, %.0f cases/s\n", seconds,
+                (double)report->number / (seconds > 1e-3 ? seconds : 1e-3));
     }
     if (report->options->report && device && card_write(report, device))
         failed = 1;
@@ -331,7 +338,7 @@ int report_end(struct report *report, const struct device *device)
     fflush(report->out);
     if (report_reference(report, text, sizeof(text))[0])
         fprintf(last, "# %s\n", text);
-    fprintf(last, "%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped\n",
-            report->count[RESULT_OK], report->count[RESULT_FAIL], report->count[RESULT_SKIP]);
+    fprintf(last, "%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " skipped\n", report->count[RESULT_OK],
+            report->count[RESULT_FAIL], report->count[RESULT_SKIP]);
     return failed;
 }

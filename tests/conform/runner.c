@@ -37,7 +37,8 @@ static int demands_all(const struct conform_case *c)
 static int demands_f32(const struct conform_case *c)
 {
     for (uint32_t i = 0; i < c->n; i++)
-        if (c->slot[i].tensor.dtype == TENON_F16 || c->slot[i].tensor.dtype == TENON_BF16 || c->slot[i].tensor.dtype == TENON_I8)
+        if (c->slot[i].tensor.dtype == TENON_F16 || c->slot[i].tensor.dtype == TENON_BF16 ||
+            c->slot[i].tensor.dtype == TENON_I8)
             return 0;
     return 1;
 }
@@ -82,8 +83,9 @@ int suite_attempt(struct device *device, const struct conform_case *c, struct co
     }
     device_get(device, &ask, got);
     if (answer->status || answer->broken) {
-        snprintf(result->why, sizeof(result->why), "%s%s%.400s (in %s)", answer->status ? tenon_status_name(answer->status) : "",
-                 answer->status ? ": " : "", answer->text, places[place]);
+        snprintf(result->why, sizeof(result->why), "%s%s%.400s (in %s)",
+                 answer->status ? tenon_status_name(answer->status) : "", answer->status ? ": " : "", answer->text,
+                 places[place]);
         return -1;
     }
     return 0;
@@ -97,13 +99,16 @@ static void result_begin(const struct suite *suite, struct result *result, const
     result->group = contract->name;
     result->budget = -1;
     result->at_element = -1;
-    snprintf(result->name, sizeof(result->name), "%s case %llu: %s", contract->name, (unsigned long long)c->number, c->name);
+    snprintf(result->name, sizeof(result->name), "%s case %llu: %s", contract->name, (unsigned long long)c->number,
+             c->name);
     snprintf(result->repro, sizeof(result->repro), "tenon conform %s %s%s%s --op %s --seed 0x%llx --case %llu",
-             o->plugin ? "--plugin" : "--device", o->plugin ? o->plugin : suite->device.opened.spec, o->isa ? " --isa " : "",
-             o->isa ? o->isa : "", contract->name, (unsigned long long)c->seed, (unsigned long long)c->number);
+             o->plugin ? "--plugin" : "--device", o->plugin ? o->plugin : suite->device.opened.spec,
+             o->isa ? " --isa " : "", o->isa ? o->isa : "", contract->name, (unsigned long long)c->seed,
+             (unsigned long long)c->number);
 }
 
-static void judge(struct suite *suite, const struct conform_case *c, const struct conform_want *want, struct result *result)
+static void judge(struct suite *suite, const struct conform_case *c, const struct conform_want *want,
+                  struct result *result)
 {
     struct conform_case got;
     struct device_answer answer = {0};
@@ -111,7 +116,8 @@ static void judge(struct suite *suite, const struct conform_case *c, const struc
     double t0 = suite_now();
     result->outcome = RESULT_FAIL;
     if (suite_attempt(&suite->device, c, &got, place, &answer, result)) {
-        if (answer.status == TENON_E_UNSUPPORTED && !suite->options->profile->demands(c) && compare_untouched(c, &got, 1, result) == 0)
+        if (answer.status == TENON_E_UNSUPPORTED && !suite->options->profile->demands(c) &&
+            compare_untouched(c, &got, 1, result) == 0)
             result->outcome = RESULT_SKIP;
     } else {
         result->budget = 0;
@@ -150,9 +156,11 @@ void suite_case(struct suite *suite, const struct conform_op *op, uint64_t numbe
 
 /* ---- second runs ---- */
 
-static int again_elsewhere(struct suite *suite, const struct conform_case *c, const struct conform_case *got, struct result *result)
+static int again_elsewhere(struct suite *suite, const struct conform_case *c, const struct conform_case *got,
+                           struct result *result)
 {
-    uint32_t first = (uint32_t)(c->number % PLACE_COUNT), place = (first + 1 + (uint32_t)(c->number / PLACE_COUNT % 3)) % PLACE_COUNT;
+    uint32_t first = (uint32_t)(c->number % PLACE_COUNT),
+             place = (first + 1 + (uint32_t)(c->number / PLACE_COUNT % 3)) % PLACE_COUNT;
     struct conform_case other;
     struct device_answer answer;
     char why[640];
@@ -167,7 +175,8 @@ static int again_elsewhere(struct suite *suite, const struct conform_case *c, co
     return bad;
 }
 
-static int again_threads(struct suite *suite, const struct conform_case *c, const struct conform_case *got, struct result *result)
+static int again_threads(struct suite *suite, const struct conform_case *c, const struct conform_case *got,
+                         struct result *result)
 {
     for (uint32_t i = 0; i < suite->n_workers; i++) {
         struct conform_case other;
@@ -187,8 +196,8 @@ static int again_threads(struct suite *suite, const struct conform_case *c, cons
 }
 
 /* Runs a derived case, checks it by the reference and by `check`. */
-static int run_derived(struct suite *suite, const struct conform_case *c, const struct conform_case *got, struct conform_case *derived,
-                       const struct conform_property *property, struct result *result)
+static int run_derived(struct suite *suite, const struct conform_case *c, const struct conform_case *got,
+                       struct conform_case *derived, const struct conform_property *property, struct result *result)
 {
     struct conform_want *want = want_create(derived);
     struct conform_case other;
@@ -196,7 +205,8 @@ static int run_derived(struct suite *suite, const struct conform_case *c, const 
     struct tenon_why why = {""};
     char text[640];
     double budget = result->budget;
-    int bad = !want || suite_attempt(&suite->device, derived, &other, (uint32_t)(c->number / 7 % PLACE_COUNT), &answer, result);
+    int bad = !want ||
+              suite_attempt(&suite->device, derived, &other, (uint32_t)(c->number / 7 % PLACE_COUNT), &answer, result);
     if (!bad) {
         c->op->expect(derived, want);
         bad = compare_reference(derived, &other, want, result);

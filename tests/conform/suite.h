@@ -11,7 +11,7 @@
 enum { RESULT_OK, RESULT_FAIL, RESULT_SKIP, RESULT_KINDS };
 enum { REFERENCE_NONE, REFERENCE_TAKEN, REFERENCE_CHECKED }; /* of a result: taken as it is, or checked with MPFR */
 enum { FORMAT_TAP, FORMAT_JSON, FORMAT_JUNIT, FORMAT_HTML, FORMAT_COUNT };
-#define CARD_OPS 32
+#define CARD_OPS   32
 #define CARD_IMPLS 48
 
 struct options {
@@ -40,7 +40,8 @@ struct result {
     int64_t at_element;
     double budget; /* worst share of the bound that was used; negative: none */
     int reference; /* REFERENCE_... */
-    int64_t precise; /* elements of the reference that were checked in 256 bits, and the worst share of what f64 may lose */
+    int64_t
+        precise; /* elements of the reference that were checked in 256 bits, and the worst share of what f64 may lose */
     double precise_worst;
     uint64_t hash; /* of all outputs */
     double ms;
@@ -98,12 +99,14 @@ int case_clone(const struct conform_case *c, struct conform_case *clone);
 /* got: the case after a run; c: before it. Outputs against the reference, gaps and inputs against what they were. */
 int compare_reference(const struct conform_case *c, const struct conform_case *got, const struct conform_want *want,
                       struct result *result);
-int compare_untouched(const struct conform_case *c, const struct conform_case *got, int outputs_too, struct result *result);
+int compare_untouched(const struct conform_case *c, const struct conform_case *got, int outputs_too,
+                      struct result *result);
 /* Every element of every output has the same bits, or is NaN in both. exact_only: of outputs that want marks exact. */
 int compare_bits(const struct conform_case *a, const struct conform_case *b, const struct conform_want *exact_only,
                  struct result *result);
 /* Elements differ by at most the sum of their bounds. */
-int compare_bounds(const struct conform_case *a, const struct conform_case *b, const struct conform_want *want, struct result *result);
+int compare_bounds(const struct conform_case *a, const struct conform_case *b, const struct conform_want *want,
+                   struct result *result);
 uint64_t hash_outputs(const struct conform_case *c);
 
 /* ---- parts of the suite ---- */
@@ -125,8 +128,8 @@ int suite_attempt(struct device *device, const struct conform_case *c, struct co
                   struct device_answer *answer, struct result *result);
 /* Whether libmpfr was there at configure. */
 int precise_built(void);
-/* Checks the reference itself in 256 bits: of one case in twenty, of every case that failed, of one that is replayed. When it is
- * wrong the result fails and says so. */
+/* Checks the reference itself in 256 bits: of one case in twenty, of every case that failed, of one that is replayed.
+ * When it is wrong the result fails and says so. */
 void suite_reference(const struct options *options, const struct conform_case *c, const struct conform_want *want,
                      struct result *result);
 void suite_case(struct suite *suite, const struct conform_op *op, uint64_t number);

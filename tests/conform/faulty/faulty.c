@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A layer that makes a good backend wrong in one way of faults.def, named by TENON_LAYER_FAULTY_FAULT. It wraps one backend whose
- * enqueue is done when it returns (the CPU backend). Faults spoil the descriptor before the plan is made, or the memory
- * around a run. Test code: it reads its setting once and lives until the process ends. */
+ * A layer that makes a good backend wrong in one way of faults.def, named by TENON_LAYER_FAULTY_FAULT. It wraps one
+ * backend whose enqueue is done when it returns (the CPU backend). Faults spoil the descriptor before the plan is made,
+ * or the memory around a run. Test code: it reads its setting once and lives until the process ends. */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -44,8 +44,10 @@ struct plan {
 
 static void spoil_softmax(struct tenon_tensor *t, struct tenon_softmax_params *p)
 {
-    static const int dropped[FAULTS] = {[F_no_mask] = TENON_SOFTMAX_MASK, [F_no_valid_len] = TENON_SOFTMAX_VALID_LEN,
-                                        [F_no_sink] = TENON_SOFTMAX_SINK, [F_no_row_scale] = TENON_SOFTMAX_ROW_SCALE,
+    static const int dropped[FAULTS] = {[F_no_mask] = TENON_SOFTMAX_MASK,
+                                        [F_no_valid_len] = TENON_SOFTMAX_VALID_LEN,
+                                        [F_no_sink] = TENON_SOFTMAX_SINK,
+                                        [F_no_row_scale] = TENON_SOFTMAX_ROW_SCALE,
                                         [F_no_bias] = TENON_SOFTMAX_BIAS};
     struct tenon_tensor *x = &t[TENON_SOFTMAX_X];
     if (dropped[fault])
@@ -164,7 +166,9 @@ static uint32_t peek_word(const struct tenon_tensor *t, const void *y, int64_t e
 /* One element of y after a run. */
 static void spoil_element(const struct tenon_tensor *t, void *y, int64_t e)
 {
-    uint32_t bits = peek_word(t, y, e), infinity = t->dtype == TENON_F32 ? 0x7f800000 : t->dtype == TENON_F16 ? 0x7c00 : 0x7f80;
+    uint32_t bits = peek_word(t, y, e), infinity = t->dtype == TENON_F32   ? 0x7f800000
+                                                   : t->dtype == TENON_F16 ? 0x7c00
+                                                                           : 0x7f80;
     uint32_t sign = t->dtype == TENON_F32 ? 0x80000000 : 0x8000, size = bits & ~sign;
     int wide = t->dtype == TENON_F32;
     if (fault == F_ulps_50 && wide && size > 0x01000000 && size < infinity - 50)
@@ -199,7 +203,8 @@ static void spoil_late_tie(const struct plan *plan, const struct tenon_cmd *cmd)
     const struct tenon_tensor *x = &plan->tensor[TENON_SOFTMAX_X];
     int32_t *argmax = memory_of(plan, cmd, TENON_SOFTMAX_ARGMAX);
     float *values = memory_of(plan, cmd, TENON_SOFTMAX_X);
-    if (!argmax || !values || x->dtype != TENON_F32 || x->rank != 2 || cmd->args[TENON_SOFTMAX_Y].buffer == cmd->args[0].buffer)
+    if (!argmax || !values || x->dtype != TENON_F32 || x->rank != 2 ||
+        cmd->args[TENON_SOFTMAX_Y].buffer == cmd->args[0].buffer)
         return;
     for (int64_t row = 0; row < x->dim[0]; row++)
         for (int64_t j = argmax[row] + 1; argmax[row] >= 0 && j < x->dim[1]; j++)

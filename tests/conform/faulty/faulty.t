@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The suite tests itself: each fault of faults.def must make `tenon conform --level quick` fail on an otherwise good backend, and without
-# a fault the same cases pass.
+# The suite tests itself: each fault of faults.def must make `tenon conform --level quick` fail on an otherwise good
+# backend, and without a fault the same cases pass.
 top=${top_builddir:-.}
 src=${srcdir:-.}
 tenon=$top/tenon

@@ -7,8 +7,8 @@
 #include <tenon/ops/linear.h>
 #include "../conform.h"
 
-#define U 0x1p-24
-#define FLOOR 0x1p-126
+#define U        0x1p-24
+#define FLOOR    0x1p-126
 #define HUGE_SUM 1.7e38 /* partial sums beyond may overflow in one order of summation and not in another */
 
 struct extents {

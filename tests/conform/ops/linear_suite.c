@@ -17,9 +17,9 @@ enum {
 };
 
 #define QUICK_CASES 280
-#define FULL_CASES 2400
-#define SOAK_CASES 100000
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define FULL_CASES  2400
+#define SOAK_CASES  100000
+#define COUNT(a)    (sizeof(a) / sizeof((a)[0]))
 
 /* ---- data ---- */
 
@@ -36,7 +36,8 @@ static double x_value(const struct conform_case *c, uint64_t key, int64_t i)
         return (index & 1 ? -1.0 : 1.0) * (1.0 + (double)(r & 255) / 256) + (index & 1 ? 0.0 : 0x1p-7);
     case FILL_SPECIAL:
         r = conform_random(key, index);
-        return r % 37 ? (double)conform_normal(key, index) : (double)conform_bits_float(conform_specials[(r >> 32) % CONFORM_SPECIALS]);
+        return r % 37 ? (double)conform_normal(key, index)
+                      : (double)conform_bits_float(conform_specials[(r >> 32) % CONFORM_SPECIALS]);
     case FILL_SCALES:
         r = conform_random(key, index);
         return (double)conform_normal(key, index) * (double)conform_bits_float((uint32_t)(107 + r % 41) << 23);
@@ -49,7 +50,8 @@ static double w_value(const struct conform_case *c, uint64_t key, int64_t i)
 {
     uint64_t index = (uint64_t)i;
     if (c->slot[TENON_LINEAR_W].tensor.dtype == TENON_I8)
-        return c->own[0] == FILL_EXACT ? (double)conform_below(key, index, 9) - 4.0 : (double)conform_below(key, index, 256) - 128.0;
+        return c->own[0] == FILL_EXACT ? (double)conform_below(key, index, 9) - 4.0
+                                       : (double)conform_below(key, index, 256) - 128.0;
     switch (c->own[0]) {
     case FILL_EXACT:
         return (double)conform_below(key, index, 9) - 4.0;
@@ -66,7 +68,8 @@ static double side_value(const struct conform_case *c, uint32_t tensor, uint64_t
 {
     double normal = (double)conform_normal(key, (uint64_t)i);
     if (tensor == TENON_LINEAR_W_SCALE)
-        return c->own[0] == FILL_EXACT ? (i & 1 ? 0.5 : 2.0) : (double)(float)(0.001 + 0.01 * (double)conform_uniform(key, (uint64_t)i));
+        return c->own[0] == FILL_EXACT ? (i & 1 ? 0.5 : 2.0)
+                                       : (double)(float)(0.001 + 0.01 * (double)conform_uniform(key, (uint64_t)i));
     return c->own[0] == FILL_EXACT ? (double)conform_below(key, (uint64_t)i, 17) - 8.0 : normal;
 }
 
@@ -76,21 +79,23 @@ static void linear_fill(const struct conform_case *c, uint32_t tensor)
     int64_t count = tenon_tensor_count(&slot->tensor);
     uint64_t key = conform_key(c, tensor);
     for (int64_t i = 0; i < count; i++) {
-        double value = tensor == TENON_LINEAR_X ? x_value(c, key, i) : tensor == TENON_LINEAR_W ? w_value(c, key, i) :
-                                                                                                  side_value(c, tensor, key, i);
+        double value = tensor == TENON_LINEAR_X   ? x_value(c, key, i)
+                       : tensor == TENON_LINEAR_W ? w_value(c, key, i)
+                                                  : side_value(c, tensor, key, i);
         conform_set(conform_first(slot), slot->tensor.dtype, conform_offset(&slot->tensor, i), value);
     }
 }
 
 /* ---- shapes ---- */
 
-static const uint32_t types[17][3] = { /* x, w, y */
-    {TENON_F32, TENON_F32, TENON_F32},   {TENON_F16, TENON_F16, TENON_F16},  {TENON_BF16, TENON_BF16, TENON_BF16},
-    {TENON_F32, TENON_I8, TENON_F32},    {TENON_F32, TENON_F16, TENON_F32},  {TENON_F32, TENON_F32, TENON_F32},
-    {TENON_F16, TENON_F16, TENON_F32},   {TENON_BF16, TENON_BF16, TENON_F32}, {TENON_F32, TENON_BF16, TENON_F32},
-    {TENON_F16, TENON_I8, TENON_F16},    {TENON_BF16, TENON_I8, TENON_BF16}, {TENON_F32, TENON_F32, TENON_F32},
-    {TENON_F16, TENON_F32, TENON_F16},   {TENON_BF16, TENON_F32, TENON_F32}, {TENON_F16, TENON_I8, TENON_F32},
-    {TENON_F32, TENON_I8, TENON_F32},    {TENON_F16, TENON_BF16, TENON_F16},
+static const uint32_t types[17][3] = {
+    /* x, w, y */
+    {TENON_F32, TENON_F32, TENON_F32}, {TENON_F16, TENON_F16, TENON_F16},   {TENON_BF16, TENON_BF16, TENON_BF16},
+    {TENON_F32, TENON_I8, TENON_F32},  {TENON_F32, TENON_F16, TENON_F32},   {TENON_F32, TENON_F32, TENON_F32},
+    {TENON_F16, TENON_F16, TENON_F32}, {TENON_BF16, TENON_BF16, TENON_F32}, {TENON_F32, TENON_BF16, TENON_F32},
+    {TENON_F16, TENON_I8, TENON_F16},  {TENON_BF16, TENON_I8, TENON_BF16},  {TENON_F32, TENON_F32, TENON_F32},
+    {TENON_F16, TENON_F32, TENON_F16}, {TENON_BF16, TENON_F32, TENON_F32},  {TENON_F16, TENON_I8, TENON_F32},
+    {TENON_F32, TENON_I8, TENON_F32},  {TENON_F16, TENON_BF16, TENON_F16},
 };
 static const int64_t ms[7] = {1, 2, 3, 5, 17, 33, 8}, large_ms[4] = {1, 64, 65, 127};
 static const int64_t ns[13] = {1, 2, 7, 8, 15, 16, 17, 31, 64, 65, 96, 130, 33}, large_ns[4] = {1, 255, 257, 515};
@@ -102,7 +107,8 @@ struct extents {
 };
 
 /* A matrix with gaps between its rows and margins around it, as the hash says. */
-static void set_matrix(struct conform_case *c, uint32_t i, uint32_t dtype, int64_t rows, int64_t cols, int deep, uint64_t hash)
+static void set_matrix(struct conform_case *c, uint32_t i, uint32_t dtype, int64_t rows, int64_t cols, int deep,
+                       uint64_t hash)
 {
     static const uint64_t leads[8] = {0, 1, 3, 16, 0, 5, 7, 64};
     int64_t a = rows % 2 == 0 && rows ? 2 : 1, flat[2] = {rows, cols}, cube[3] = {a, rows / a, cols};
@@ -120,7 +126,8 @@ static void set_tensors(struct conform_case *c, const struct extents *e, const u
     set_matrix(c, TENON_LINEAR_W, type[1], p->trans_w ? e->k : e->n, p->trans_w ? e->n : e->k, 0, hash >> 9);
     set_matrix(c, TENON_LINEAR_Y, type[2], e->m, e->n, deep, hash >> 18);
     if (type[1] == TENON_I8 && e->k % 32 == 0 && e->k && hash >> 41 & 1)
-        conform_slot_set(c, TENON_LINEAR_W_SCALE, TENON_F32, 2, (int64_t[]){e->n, e->k % 64 || hash >> 42 & 1 ? e->k / 32 : e->k / 64});
+        conform_slot_set(c, TENON_LINEAR_W_SCALE, TENON_F32, 2,
+                         (int64_t[]){e->n, e->k % 64 || hash >> 42 & 1 ? e->k / 32 : e->k / 64});
     else if (type[1] == TENON_I8)
         conform_slot_set(c, TENON_LINEAR_W_SCALE, TENON_F32, 1, &e->n);
     if (hash >> 43 & 1)
@@ -141,10 +148,11 @@ static void name_case(struct conform_case *c, const struct extents *e)
     const struct tenon_linear_params *p = tenon__linear_suite_params(c);
     const struct tenon_op_contract *contract = tenon_op_contract_by_number(c->op->op);
     char *end = c->name + sizeof(c->name), *text = c->name;
-    text += snprintf(text, (size_t)(end - text), "%s*%s>%s %lldx%lldx%lld%s%s %s %s",
-                     tenon_dtype_name(c->slot[TENON_LINEAR_X].tensor.dtype), tenon_dtype_name(c->slot[TENON_LINEAR_W].tensor.dtype),
-                     tenon_dtype_name(c->slot[TENON_LINEAR_Y].tensor.dtype), (long long)e->m, (long long)e->k, (long long)e->n,
-                     p->trans_x ? " trans_x" : "", p->trans_w ? " trans_w" : "", contract->attrs[0].names[p->act], fills[c->own[0]]);
+    text += snprintf(
+        text, (size_t)(end - text), "%s*%s>%s %lldx%lldx%lld%s%s %s %s",
+        tenon_dtype_name(c->slot[TENON_LINEAR_X].tensor.dtype), tenon_dtype_name(c->slot[TENON_LINEAR_W].tensor.dtype),
+        tenon_dtype_name(c->slot[TENON_LINEAR_Y].tensor.dtype), (long long)e->m, (long long)e->k, (long long)e->n,
+        p->trans_x ? " trans_x" : "", p->trans_w ? " trans_w" : "", contract->attrs[0].names[p->act], fills[c->own[0]]);
     for (uint32_t i = TENON_LINEAR_BIAS; i <= TENON_LINEAR_RESIDUAL; i++)
         if (c->slot[i].tensor.dtype)
             text += snprintf(text, (size_t)(end - text), " +%s", contract->tensors[i].name);
@@ -182,8 +190,9 @@ static void linear_make(struct conform_case *c)
     if (hash % 41 == 0)
         *(n % 3 == 0 ? &e.m : n % 3 == 1 ? &e.n : &e.k) = 0;
     c->own[0] = hash >> 53 & 3 ? fills[n % 5] : n % 5 == 1 ? FILL_ONES : fills[n % 5];
-    c->mode = c->own[0] == FILL_EXACT ? CONFORM_EXACT : c->own[0] == FILL_NORMAL || c->own[0] == FILL_ONES ? CONFORM_RANDOM :
-                                                                                                          CONFORM_ADVERSARIAL;
+    c->mode = c->own[0] == FILL_EXACT                              ? CONFORM_EXACT
+              : c->own[0] == FILL_NORMAL || c->own[0] == FILL_ONES ? CONFORM_RANDOM
+                                                                   : CONFORM_ADVERSARIAL;
     p->act = c->mode == CONFORM_EXACT ? exact_acts[hash >> 38 & 3] : (uint32_t)(n % TENON_ACT_COUNT);
     p->trans_x = n & 1;
     p->trans_w = n >> 1 & 1;
@@ -196,8 +205,11 @@ static void linear_make(struct conform_case *c)
 /* ---- benchmarks ---- */
 
 #define BENCH(m, k, n, type, size, x_bytes, w_bytes, scale_bytes)                                                      \
-    {#m "x" #k "x" #n, type, size, {m, k, n},                                                                          \
-     1.0 * m * k * x_bytes + 1.0 * n * k * w_bytes + 1.0 * n * scale_bytes + 1.0 * m * n * x_bytes, 2.0 * m * n * k}
+    {                                                                                                                  \
+#m "x" #k "x" #n, type, size,                                                                                  \
+            {m, k, n }, 1.0 * m *k *x_bytes + 1.0 * n *k *w_bytes + 1.0 * n *scale_bytes + 1.0 * m *n *x_bytes,        \
+             2.0 * m *n *k                                                                                             \
+    }
 static const struct conform_bench benches[] = {
     BENCH(1024, 1024, 1024, TENON_F32, CONFORM_QUICK, 4, 4, 0),
     BENCH(1024, 1024, 1024, TENON_F16, CONFORM_FULL, 2, 2, 0),

@@ -13,7 +13,7 @@ static inline struct tenon_linear_params *tenon__linear_suite_params(struct conf
     return (struct tenon_linear_params *)(void *)c->params;
 }
 
-#define LINEAR_HOSTILE 12
+#define LINEAR_HOSTILE    12
 #define LINEAR_PROPERTIES 4
 extern const struct conform_hostile tenon__linear_suite_hostile[LINEAR_HOSTILE];
 extern const struct conform_property tenon__linear_suite_properties[LINEAR_PROPERTIES];

@@ -123,7 +123,8 @@ static int derive_row(const struct conform_case *base, struct conform_case *deri
     conform_slot_set(derived, TENON_LINEAR_X, x->dtype, 2, p->trans_x ? (int64_t[]){k, 1} : (int64_t[]){1, k});
     conform_slot_set(derived, TENON_LINEAR_Y, base->slot[TENON_LINEAR_Y].tensor.dtype, 2, (int64_t[]){1, n});
     if (base->slot[TENON_LINEAR_RESIDUAL].tensor.dtype)
-        conform_slot_set(derived, TENON_LINEAR_RESIDUAL, base->slot[TENON_LINEAR_RESIDUAL].tensor.dtype, 2, (int64_t[]){1, n});
+        conform_slot_set(derived, TENON_LINEAR_RESIDUAL, base->slot[TENON_LINEAR_RESIDUAL].tensor.dtype, 2,
+                         (int64_t[]){1, n});
     if (conform_case_alloc(derived))
         return 0;
     for (uint32_t i = 0; i < base->n; i++)
@@ -147,7 +148,8 @@ static int check_row(const struct conform_case *base, const struct conform_case 
         double y = conform_get(conform_first(b), b->tensor.dtype, i);
         if (x == y || (x != x && y != y))
             continue;
-        return tenon_why_set(why, 1, "row %lld alone has y[%lld] = %.9g, among others %.9g", (long long)row, (long long)i, y, x);
+        return tenon_why_set(why, 1, "row %lld alone has y[%lld] = %.9g, among others %.9g", (long long)row,
+                             (long long)i, y, x);
     }
     return 0;
 }
@@ -167,8 +169,9 @@ static int derive_flip(const struct conform_case *base, struct conform_case *der
             copy_elements(&derived->slot[i], &base->slot[i], 0, tenon_tensor_count(&derived->slot[i].tensor));
     for (int64_t r = 0; r < t->dim[0]; r++)
         for (int64_t c = 0; c < t->dim[1]; c++)
-            conform_set(conform_first(&derived->slot[tensor]), t->dtype, c * t->dim[0] + r,
-                        conform_get(conform_first(&base->slot[tensor]), t->dtype, conform_offset(t, r * t->dim[1] + c)));
+            conform_set(
+                conform_first(&derived->slot[tensor]), t->dtype, c * t->dim[0] + r,
+                conform_get(conform_first(&base->slot[tensor]), t->dtype, conform_offset(t, r * t->dim[1] + c)));
     return 1;
 }
 
@@ -176,7 +179,8 @@ static int derive_flip(const struct conform_case *base, struct conform_case *der
 static int derive_trans_x(const struct conform_case *base, struct conform_case *derived)
 {
     *derived = *base;
-    return base->slot[TENON_LINEAR_Y].tensor.rank == 2 && derive_flip(base, derived, TENON_LINEAR_X, &tenon__linear_suite_params(derived)->trans_x);
+    return base->slot[TENON_LINEAR_Y].tensor.rank == 2 &&
+           derive_flip(base, derived, TENON_LINEAR_X, &tenon__linear_suite_params(derived)->trans_x);
 }
 
 static int derive_trans_w(const struct conform_case *base, struct conform_case *derived)
@@ -189,8 +193,9 @@ static int derive_trans_w(const struct conform_case *base, struct conform_case *
 static int derive_double(const struct conform_case *base, struct conform_case *derived)
 {
     *derived = *base;
-    if (base->mode == CONFORM_ADVERSARIAL || tenon__linear_suite_params(derived)->act > TENON_ACT_RELU || base->slot[TENON_LINEAR_BIAS].tensor.dtype ||
-        base->slot[TENON_LINEAR_RESIDUAL].tensor.dtype || base->slot[TENON_LINEAR_Y].tensor.dtype != TENON_F32)
+    if (base->mode == CONFORM_ADVERSARIAL || tenon__linear_suite_params(derived)->act > TENON_ACT_RELU ||
+        base->slot[TENON_LINEAR_BIAS].tensor.dtype || base->slot[TENON_LINEAR_RESIDUAL].tensor.dtype ||
+        base->slot[TENON_LINEAR_Y].tensor.dtype != TENON_F32)
         return 0;
     share_inputs(derived, base);
     if (conform_case_alloc(derived))
@@ -207,7 +212,8 @@ static int derive_double(const struct conform_case *base, struct conform_case *d
     return 1;
 }
 
-static int check_ratio(const struct conform_case *base, const struct conform_case *derived, double ratio, struct tenon_why *why)
+static int check_ratio(const struct conform_case *base, const struct conform_case *derived, double ratio,
+                       struct tenon_why *why)
 {
     const struct conform_slot *a = &base->slot[TENON_LINEAR_Y], *b = &derived->slot[TENON_LINEAR_Y];
     int64_t n = tenon_tensor_count(&b->tensor);

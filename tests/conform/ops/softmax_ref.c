@@ -7,7 +7,7 @@
 #include <tenon/ops/softmax.h>
 #include "../conform.h"
 
-#define U 0x1p-24
+#define U     0x1p-24
 #define FLOOR 0x1p-126 /* flush to zero is allowed below */
 
 /* One row on its way through the formulas. */
@@ -15,10 +15,10 @@ struct row {
     const struct conform_case *c;
     const struct tenon_softmax_params *p;
     int64_t row, cols;
-    double *v;    /* logits after scale and bias; masked ones are skipped by valid */
+    double *v; /* logits after scale and bias; masked ones are skipped by valid */
     char *valid;
     double M, M2, R, T, s, own, a, S, extra; /* extra: distance of FIXED_MAX's maximum from the true one, times T */
-    int64_t argmax, above; /* above: entries above -Inf */
+    int64_t argmax, above;                   /* above: entries above -Inf */
     int nan, sunk;
 };
 
@@ -108,10 +108,11 @@ static double weight(const struct row *r, double v)
 
 static void sum_row(struct row *r)
 {
-    /* s gives S and the weights, about R; own and a give the entropy of the row, which no sink changes, about M: about a sink
-     * far above the row they would vanish. */
+    /* s gives S and the weights, about R; own and a give the entropy of the row, which no sink changes, about M: about
+     * a sink far above the row they would vanish. */
     struct sum s = {0, 0}, own = {0, 0}, a = {0, 0};
-    double sink = r->sunk ? side(r->c, TENON_SOFTMAX_SINK, r->c->slot[TENON_SOFTMAX_SINK].tensor.dim[0] == 1 ? 0 : r->row) : 0;
+    double sink =
+        r->sunk ? side(r->c, TENON_SOFTMAX_SINK, r->c->slot[TENON_SOFTMAX_SINK].tensor.dim[0] == 1 ? 0 : r->row) : 0;
     r->R = r->sunk && sink > r->M ? sink : r->M;
     for (int64_t j = 0; j < r->cols && !r->nan && r->above; j++) {
         if (!r->valid[j] || r->v[j] == -(double)INFINITY)
@@ -125,7 +126,8 @@ static void sum_row(struct row *r)
     r->own = own.total + own.lost;
     r->a = a.total + a.lost;
     r->S = r->s + (r->sunk ? exp((sink - r->R) * r->T) : 0);
-    r->extra = r->p->algo == TENON_SOFTMAX_FIXED_MAX ? 2 * fmin(fabs(r->M - (double)r->p->phi) * r->T, (double)r->p->win) : 0;
+    r->extra =
+        r->p->algo == TENON_SOFTMAX_FIXED_MAX ? 2 * fmin(fabs(r->M - (double)r->p->phi) * r->T, (double)r->p->win) : 0;
 }
 
 static void read_scale(struct row *r)
@@ -273,7 +275,8 @@ int tenon__conform_softmax_check(const struct conform_case *c, const struct conf
     const struct conform_slot *y = &c->slot[TENON_SOFTMAX_Y];
     const struct conform_want *w = &want[TENON_SOFTMAX_Y];
     int64_t cols = y->tensor.dtype ? y->tensor.dim[y->tensor.rank - 1] : 0;
-    if (cols == 0 || y->tensor.dtype != TENON_F32 || p->kind != TENON_SOFTMAX_EXP || c->slot[TENON_SOFTMAX_SINK].tensor.dtype)
+    if (cols == 0 || y->tensor.dtype != TENON_F32 || p->kind != TENON_SOFTMAX_EXP ||
+        c->slot[TENON_SOFTMAX_SINK].tensor.dtype)
         return 0;
     for (int64_t row = 0; row < w->count / cols; row++) {
         struct sum got = {0, 0}, should = {0, 0};

@@ -6,8 +6,8 @@
 #include "softmax_suite.h"
 
 #define QUICK_CASES 285
-#define FULL_CASES 2400
-#define SOAK_CASES 100000
+#define FULL_CASES  2400
+#define SOAK_CASES  100000
 
 static struct tenon_softmax_params *params_of(struct conform_case *c)
 {
@@ -24,12 +24,12 @@ struct softmax_option { /* what besides x goes into the logits */
 };
 
 static const struct softmax_option options[13] = {
-    {1, 1, 0, 0, 0},       {1, 0.5f, 0, 0, 0}, {0.125f, 1, 0, 0, 0}, {1, 1, 1, 0, 0}, {2.5f, 1, 2, 0, 0},
-    {1, 1, 0, 1, 0},       {1, 1, 0, 0, 1},    {1, 1, 0, 0, 2},      {1, 0, 0, 0, 0}, {-1.7f, 0.737f, 3, 1, 0},
-    {1, 2, 1, 0, 1},       {1, 1, 0, 0, 0},    {1, 1, 0, 2, 0},
+    {1, 1, 0, 0, 0}, {1, 0.5f, 0, 0, 0}, {0.125f, 1, 0, 0, 0}, {1, 1, 1, 0, 0}, {2.5f, 1, 2, 0, 0},
+    {1, 1, 0, 1, 0}, {1, 1, 0, 0, 1},    {1, 1, 0, 0, 2},      {1, 0, 0, 0, 0}, {-1.7f, 0.737f, 3, 1, 0},
+    {1, 2, 1, 0, 1}, {1, 1, 0, 0, 0},    {1, 1, 0, 2, 0},
 };
 
-static const int64_t small_cols[23] = {0,  1,  2,  3,  4,  5,   7,   8,   9,   15,   16,  17,
+static const int64_t small_cols[23] = {0,  1,  2,  3,  4,   5,   7,   8,   9,    15,   16,  17,
                                        31, 33, 63, 65, 127, 128, 129, 257, 1000, 1025, 4097};
 static const int64_t large_cols[16] = {255,  256,  511,  512,  513,  1023,  1024,  2047,
                                        2049, 4095, 4096, 8191, 8193, 16384, 16385, 65537};
@@ -46,8 +46,8 @@ static void set_x_like(struct conform_case *c, uint32_t i, uint32_t dtype, uint3
     conform_slot_room(&c->slot[i], leads[hash & 7] * TENON_DTYPE_SIZE(dtype), (hash >> 4 & 3) * 8);
 }
 
-static void set_sides(struct conform_case *c, const struct softmax_option *o, uint32_t masking, int64_t rows, int64_t cols,
-                      uint32_t layout, uint64_t hash)
+static void set_sides(struct conform_case *c, const struct softmax_option *o, uint32_t masking, int64_t rows,
+                      int64_t cols, uint32_t layout, uint64_t hash)
 {
     struct tenon_softmax_params *p = params_of(c);
     p->scale = o->scale;
@@ -73,7 +73,8 @@ static void set_sides(struct conform_case *c, const struct softmax_option *o, ui
         conform_slot_set(c, TENON_SOFTMAX_SINK, TENON_F32, 1, o->sink == 1 ? &rows : &(int64_t){1});
 }
 
-static void set_outputs(struct conform_case *c, uint32_t dtype, uint32_t layout, int64_t rows, int64_t cols, uint64_t hash)
+static void set_outputs(struct conform_case *c, uint32_t dtype, uint32_t layout, int64_t rows, int64_t cols,
+                        uint64_t hash)
 {
     uint32_t x = c->slot[TENON_SOFTMAX_X].tensor.dtype;
     int any = 0;
@@ -97,36 +98,51 @@ struct softmax_special {
     int64_t rows, cols;
     uint32_t algo, fill, dtype;
 };
-#define SPIKES(algo) {algo ? 43 : 129, 17000, algo, FILL_SPIKE, TENON_F32}, {17, 16385, algo, FILL_SPIKE, TENON_F32}
+#define SPIKES(algo)                                                                                                   \
+    {algo ? 43 : 129, 17000, algo, FILL_SPIKE, TENON_F32},                                                             \
+    {                                                                                                                  \
+        17, 16385, algo, FILL_SPIKE, TENON_F32                                                                         \
+    }
 static const struct softmax_special first_specials[] = {
     {3, 5, 0, FILL_NORMAL, TENON_F32}, /* case 0: plain, with every output */
-    {1, 4, 0, FILL_GOLDEN, TENON_F32},   {3, 4095, 0, FILL_WIDE, TENON_F32}, {3, 4096, 0, FILL_WIDE, TENON_F32},
-    {3, 4097, 0, FILL_WIDE, TENON_F16},  {2, 16385, 0, FILL_RISING, TENON_F32}, {1000, 4, 0, FILL_NORMAL, TENON_F32},
+    {1, 4, 0, FILL_GOLDEN, TENON_F32},  {3, 4095, 0, FILL_WIDE, TENON_F32},    {3, 4096, 0, FILL_WIDE, TENON_F32},
+    {3, 4097, 0, FILL_WIDE, TENON_F16}, {2, 16385, 0, FILL_RISING, TENON_F32}, {1000, 4, 0, FILL_NORMAL, TENON_F32},
     {700, 17, 4, FILL_TIES, TENON_F16},
 };
 /* The last of the quick cases, from simple to hard. */
 static const struct softmax_special quick_specials[] = {
-    {1, 65537, 0, FILL_RISING, TENON_F32}, {1, 200000, 4, FILL_RISING, TENON_F32}, {1, 65537, 3, FILL_WIDE, TENON_F32},
-    {1, 65537, 0, FILL_EXACT, TENON_F32},  {70000, 1, 0, FILL_NORMAL, TENON_F32},
-    SPIKES(0), SPIKES(1), SPIKES(2), SPIKES(3), SPIKES(4), SPIKES(5),
+    {1, 65537, 0, FILL_RISING, TENON_F32},
+    {1, 200000, 4, FILL_RISING, TENON_F32},
+    {1, 65537, 3, FILL_WIDE, TENON_F32},
+    {1, 65537, 0, FILL_EXACT, TENON_F32},
+    {70000, 1, 0, FILL_NORMAL, TENON_F32},
+    SPIKES(0),
+    SPIKES(1),
+    SPIKES(2),
+    SPIKES(3),
+    SPIKES(4),
+    SPIKES(5),
 };
 static const struct softmax_special full_specials[] = {
-    {1, 16777216, 0, FILL_NORMAL, TENON_F32}, {1, 16777216, 4, FILL_EXACT, TENON_F32},
-    {1, 16777216, 3, FILL_WIDE, TENON_F32},   {70000, 33, 0, FILL_WIDE, TENON_F16},
+    {1, 16777216, 0, FILL_NORMAL, TENON_F32},
+    {1, 16777216, 4, FILL_EXACT, TENON_F32},
+    {1, 16777216, 3, FILL_WIDE, TENON_F32},
+    {70000, 33, 0, FILL_WIDE, TENON_F16},
 };
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static void name_case(struct conform_case *c)
 {
     static const char *const algos[] = {"auto", "recompute", "reload", "two_pass_ext", "online", "fixed_max"};
-    static const char *const fills[] = {"exact", "normal", "wide", "deep", "offset", "spike",
+    static const char *const fills[] = {"exact",   "normal",   "wide", "deep",   "offset",   "spike",
                                         "special", "infinite", "ties", "rising", "constant", "golden"};
     const struct tenon_softmax_params *p = params_of(c);
     char *end = c->name + sizeof(c->name), *at = c->name;
     const struct tenon_tensor *y = &c->slot[TENON_SOFTMAX_Y].tensor;
-    at += snprintf(at, (size_t)(end - at), "%s>%s %lldx%lld %s%s %s", tenon_dtype_name(c->slot[TENON_SOFTMAX_X].tensor.dtype),
-                   y->dtype ? tenon_dtype_name(y->dtype) : "stats", (long long)tenon__softmax_suite_rows(c), (long long)tenon__softmax_suite_cols(c),
-                   p->kind ? "log_exp " : "", algos[p->algo], fills[c->own[0]]);
+    at += snprintf(
+        at, (size_t)(end - at), "%s>%s %lldx%lld %s%s %s", tenon_dtype_name(c->slot[TENON_SOFTMAX_X].tensor.dtype),
+        y->dtype ? tenon_dtype_name(y->dtype) : "stats", (long long)tenon__softmax_suite_rows(c),
+        (long long)tenon__softmax_suite_cols(c), p->kind ? "log_exp " : "", algos[p->algo], fills[c->own[0]]);
     for (uint32_t i = TENON_SOFTMAX_BIAS; i <= TENON_SOFTMAX_SINK; i++)
         if (c->slot[i].tensor.dtype)
             at += snprintf(at, (size_t)(end - at), " +%s", tenon_op_contract_by_number(c->op->op)->tensors[i].name);
@@ -138,7 +154,9 @@ static void make_special(struct conform_case *c, const struct softmax_special *s
     uint64_t hash = conform_key(c, 100);
     params_of(c)->algo = s->algo;
     c->own[0] = s->fill;
-    c->mode = s->fill == FILL_EXACT ? CONFORM_EXACT : s->fill == FILL_SPIKE || s->fill == FILL_RISING ? CONFORM_ADVERSARIAL : CONFORM_RANDOM;
+    c->mode = s->fill == FILL_EXACT                             ? CONFORM_EXACT
+              : s->fill == FILL_SPIKE || s->fill == FILL_RISING ? CONFORM_ADVERSARIAL
+                                                                : CONFORM_RANDOM;
     set_x_like(c, TENON_SOFTMAX_X, s->dtype, 0, s->rows, s->cols, 0);
     set_outputs(c, s->dtype, 0, s->rows, s->cols, c->number ? hash | 2 : UINT64_C(0xffffffff0002));
 }
@@ -147,8 +165,11 @@ static void make_special(struct conform_case *c, const struct softmax_special *s
 static void make_general(struct conform_case *c)
 {
     static const uint32_t algos[7] = {0, 1, 2, 3, 4, 5, 0};
-    static const uint32_t types[5][2] = {{TENON_F32, TENON_F32}, {TENON_F16, TENON_F16}, {TENON_BF16, TENON_BF16},
-                                         {TENON_F16, TENON_F32}, {TENON_BF16, TENON_F32}};
+    static const uint32_t types[5][2] = {{TENON_F32, TENON_F32},
+                                         {TENON_F16, TENON_F16},
+                                         {TENON_BF16, TENON_BF16},
+                                         {TENON_F16, TENON_F32},
+                                         {TENON_BF16, TENON_F32}};
     static const float offsets[6] = {1e3f, 1e6f, -1e6f, 3e38f, 5e4f, -3e38f};
     struct tenon_softmax_params *p = params_of(c);
     uint64_t n = c->number, hash = conform_key(c, 100);
@@ -197,7 +218,9 @@ static void softmax_make(struct conform_case *c)
 
 /* One read and one write of each element; 20 operations: subtract, an exp of 17, add, scale. */
 #define BENCH(rows, cols, size)                                                                                        \
-    {#rows "x" #cols, TENON_F32, size, {rows, cols, 0}, 8.0 * rows * cols, 20.0 * rows * cols}
+    {                                                                                                                  \
+#rows "x" #cols, TENON_F32, size, {rows, cols, 0 }, 8.0 * rows *cols, 20.0 * rows *cols                        \
+    }
 static const struct conform_bench benches[] = {
     BENCH(4096, 1024, CONFORM_QUICK),
     BENCH(512, 32768, CONFORM_QUICK),

@@ -45,7 +45,7 @@ static inline int64_t tenon__softmax_suite_rows(const struct conform_case *c)
 /* The elements of an input. */
 void tenon__softmax_suite_fill(const struct conform_case *c, uint32_t tensor);
 /* Descriptors that only softmax knows to be wrong, and what ties two of its runs. */
-#define SOFTMAX_HOSTILE 9
+#define SOFTMAX_HOSTILE    9
 #define SOFTMAX_PROPERTIES 4
 extern const struct conform_hostile tenon__softmax_suite_hostile[SOFTMAX_HOSTILE];
 extern const struct conform_property tenon__softmax_suite_properties[SOFTMAX_PROPERTIES];

@@ -128,7 +128,8 @@ static float x_value(const struct conform_case *c, uint64_t key, int64_t row, in
     case FILL_INFINITE:
         return infinite_value(c, key, row, col);
     case FILL_TIES:
-        return conform_random(key, index) >> 63 ? -0.0f * (float)(col & 1) : 0.5f * (float)conform_below(key, index, 5) - 1.5f;
+        return conform_random(key, index) >> 63 ? -0.0f * (float)(col & 1)
+                                                : 0.5f * (float)conform_below(key, index, 5) - 1.5f;
     case FILL_RISING:
         return (float)col * 1e-4f;
     case FILL_GOLDEN:
@@ -149,7 +150,9 @@ static void fill_rows(const struct conform_case *c, const struct conform_slot *s
         if (c->own[0] == FILL_EXACT)
             exact_range(c, row, &begin, &end);
         for (int64_t col = 0; col < cols; col++) {
-            float value = c->own[0] != FILL_EXACT ? x_value(c, key, row, col) : begin <= col && col <= end ? 0.0f : -200.0f;
+            float value = c->own[0] != FILL_EXACT      ? x_value(c, key, row, col)
+                          : begin <= col && col <= end ? 0.0f
+                                                       : -200.0f;
             if (c->own[3] && !valid(c, row, col)) /* a masked entry's payload is ignored, whatever it is */
                 value = conform_bits_float(conform_specials[88 + (col + row) % 6]);
             conform_set(first, t->dtype, at + col, (double)value);
@@ -163,14 +166,16 @@ static double side_value(const struct conform_case *c, uint32_t tensor, int64_t 
     uint64_t key = conform_key(c, tensor);
     switch (tensor) {
     case TENON_SOFTMAX_BIAS:
-        return c->mode == CONFORM_ADVERSARIAL && i % 7 == 6 ? -(double)conform_bits_float(0x7f800000) :
-                                                              (double)conform_normal(key, (uint64_t)i);
+        return c->mode == CONFORM_ADVERSARIAL && i % 7 == 6 ? -(double)conform_bits_float(0x7f800000)
+                                                            : (double)conform_normal(key, (uint64_t)i);
     case TENON_SOFTMAX_MASK: /* any non-zero byte counts */
         return mask_of(c, cols ? i / cols : 0, cols ? i % cols : 0) ? 1 + (double)(i % 255) : 0;
     case TENON_SOFTMAX_VALID_LEN:
         return (double)length_of(c, i);
     case TENON_SOFTMAX_ROW_SCALE:
-        return c->own[4] ? (double)conform_bits_float(bad[i % 4]) : i % 5 == 4 ? 0.0 : 0.25 + (double)conform_uniform(key, (uint64_t)i) * 2;
+        return c->own[4]    ? (double)conform_bits_float(bad[i % 4])
+               : i % 5 == 4 ? 0.0
+                            : 0.25 + (double)conform_uniform(key, (uint64_t)i) * 2;
     default: /* sink */
         return (double)conform_normal(key, (uint64_t)i) * 3;
     }

@@ -111,7 +111,9 @@ static int take_rows(const struct conform_case *base, struct conform_case *deriv
         const struct conform_slot *from = &base->slot[i];
         struct conform_slot *to = &derived->slot[i];
         int64_t count = from->tensor.dtype && !from->is_output ? tenon_tensor_count(&to->tensor) : 0;
-        int64_t begin = tenon_tensor_count(&from->tensor) == count && all != rows ? 0 : per_row(base, i) ? first : first * cols;
+        int64_t begin = tenon_tensor_count(&from->tensor) == count && all != rows ? 0
+                        : per_row(base, i)                                        ? first
+                                                                                  : first * cols;
         for (int64_t e = 0; e < count; e++)
             conform_set(conform_first(to), to->tensor.dtype, e, element(from, begin + e));
     }
@@ -131,13 +133,15 @@ static int derive_half(const struct conform_case *base, struct conform_case *der
     return rows >= 2 && take_rows(base, derived, rows / 2, rows - rows / 2);
 }
 
-static int check_rows(const struct conform_case *base, const struct conform_case *derived, int64_t first, struct tenon_why *why)
+static int check_rows(const struct conform_case *base, const struct conform_case *derived, int64_t first,
+                      struct tenon_why *why)
 {
     int64_t cols = tenon__softmax_suite_cols(base);
     for (uint32_t i = TENON_SOFTMAX_Y; i < base->n; i++) {
         int64_t count = base->slot[i].tensor.dtype ? tenon_tensor_count(&derived->slot[i].tensor) : 0;
         for (int64_t e = 0; e < count; e++) {
-            double x = element(&base->slot[i], (i == TENON_SOFTMAX_Y ? first * cols : first) + e), y = element(&derived->slot[i], e);
+            double x = element(&base->slot[i], (i == TENON_SOFTMAX_Y ? first * cols : first) + e),
+                   y = element(&derived->slot[i], e);
             if (x == y || (x != x && y != y))
                 continue;
             return tenon_why_set(why, 1, "tensor %s element %lld is %.9g, among all rows %.9g",
@@ -157,7 +161,8 @@ static int check_half(const struct conform_case *base, const struct conform_case
     return check_rows(base, derived, tenon__softmax_suite_rows(base) / 2, why);
 }
 
-/* Columns in reverse: judged by the reference, which must find each weight at its mirrored place. valid_len has no mirror. */
+/* Columns in reverse: judged by the reference, which must find each weight at its mirrored place. valid_len has no
+ * mirror. */
 static int derive_reverse(const struct conform_case *base, struct conform_case *derived)
 {
     int64_t cols = tenon__softmax_suite_cols(base), rows = tenon__softmax_suite_rows(base);
@@ -170,7 +175,8 @@ static int derive_reverse(const struct conform_case *base, struct conform_case *
         void *first = conform_first(&derived->slot[i]);
         for (int64_t row = 0; row < tenon_tensor_count(t) / cols; row++)
             for (int64_t j = 0; j < cols / 2; j++) {
-                double a = conform_get(first, t->dtype, row * cols + j), b = conform_get(first, t->dtype, (row + 1) * cols - 1 - j);
+                double a = conform_get(first, t->dtype, row * cols + j),
+                       b = conform_get(first, t->dtype, (row + 1) * cols - 1 - j);
                 conform_set(first, t->dtype, row * cols + j, b);
                 conform_set(first, t->dtype, (row + 1) * cols - 1 - j, a);
             }
@@ -181,7 +187,8 @@ static int derive_reverse(const struct conform_case *base, struct conform_case *
 /* Every logit 8 higher: the reference says what that changes (lse) and what not (y). */
 static int derive_shift(const struct conform_case *base, struct conform_case *derived)
 {
-    if (base->slot[TENON_SOFTMAX_X].tensor.dtype != TENON_F32 || !take_rows(base, derived, 0, tenon__softmax_suite_rows(base)))
+    if (base->slot[TENON_SOFTMAX_X].tensor.dtype != TENON_F32 ||
+        !take_rows(base, derived, 0, tenon__softmax_suite_rows(base)))
         return 0;
     float *x = conform_first(&derived->slot[TENON_SOFTMAX_X]);
     for (int64_t e = 0; e < tenon_tensor_count(&derived->slot[TENON_SOFTMAX_X].tensor); e++)
