@@ -43,6 +43,7 @@ struct gpu_limits {
     uint32_t loop_max;        /* 0: none. llvmpipe leaves all loops, without a word, after so many iterations of any of them */
     uint64_t buffer_max;      /* bytes a single buffer may have */
     uint32_t software;        /* runs on the CPU: prefer few barriers and long loops per invocation */
+    uint32_t vector;          /* elements that an invocation takes at once where that is many (TN_VW of prelude.h), else 0 */
     uint32_t storage16;       /* 8 and 16-bit loads and stores are there; else the kernels unpack from 32-bit words */
 };
 

@@ -75,7 +75,8 @@ TN_RUNTIME(#endif)
 #define TN_GROUP_Y ((uint)get_group_id(1))
 #define TN_GROUP_Z ((uint)get_group_id(2))
 #define TN_GROUPS_X ((uint)get_num_groups(0))
-#define TN_BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+/* Alone, an invocation waits for nobody; and PoCL cuts a kernel at every barrier, in each path of every branch around it: minutes. */
+#define TN_BARRIER if (LOCAL > 1u) barrier(CLK_LOCAL_MEM_FENCE)
 
 #define tn_fma(a, b, c) (TN_FUSED ? fma((a), (b), (c)) : (a) * (b) + (c))
 #define tn_vfma(a, b, c) (TN_FUSED ? fma((tn_vf)(a), (tn_vf)(b), (tn_vf)(c)) : (a) * (b) + (c))

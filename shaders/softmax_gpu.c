@@ -79,6 +79,8 @@ static int32_t read_tensors(struct job *job, const struct tenon_tensor *tensors)
 /* Depends on cols and the device, never on rows. 0: rows are too long for the device. */
 static uint32_t choose_local(const struct gpu_limits *limits, uint64_t cols, uint32_t sweeps)
 {
+    if (limits->vector) /* an invocation is a vector: it does a row, without a barrier */
+        return 1;
     uint32_t local = cols <= 1024 ? 64 : cols <= 8192 ? 128 : 256;
     if (limits->software) /* a subgroup is one vector, which needs no barriers */
         local = limits->subgroup >= 8 || (limits->subgroup == 0 && cols <= 512) ? 8 : 16;
@@ -97,24 +99,25 @@ static uint32_t choose_algo(const struct tenon_softmax_params *params)
     return params->algo == TENON_SOFTMAX_AUTO ? TENON_SOFTMAX_THREE_PASS_RECOMPUTE : params->algo;
 }
 
-static void add_specs(const struct job *job, struct gpu_launch *launch, uint32_t tiled)
+/* The word of lib/softmax.h. */
+static uint32_t options_of(const struct job *job, uint32_t tiled)
 {
     const struct tenon_softmax_params *params = job->params;
-    int has_bias = job->bias.slot != GPU_SLOT_NONE, has_row_scale = job->row_scale.slot != GPU_SLOT_NONE;
-    gpu_launch_spec(launch, params->kind);
-    gpu_launch_spec(launch, job->algo);
-    gpu_launch_spec(launch, params->empty_row);
-    gpu_launch_spec(launch, tenon__gpu_dtype(job->x.dtype));
-    gpu_launch_spec(launch, job->cols ? tenon__gpu_dtype(job->y.dtype) : 0);
-    gpu_launch_spec(launch, has_bias);
-    gpu_launch_spec(launch, job->mask.slot != GPU_SLOT_NONE);
-    gpu_launch_spec(launch, job->valid_len.slot != GPU_SLOT_NONE);
-    gpu_launch_spec(launch, has_row_scale);
-    gpu_launch_spec(launch, job->sink.slot == GPU_SLOT_NONE ? 0 : job->sink.cols == 1 ? 2 : 1);
-    gpu_launch_spec(launch, params->scale != 1.0f || has_bias);
-    gpu_launch_spec(launch, params->inv_temp != 1.0f || has_row_scale);
-    gpu_launch_spec(launch, job->stats);
-    gpu_launch_spec(launch, tiled);
+    uint32_t has_bias = job->bias.slot != GPU_SLOT_NONE, has_row_scale = job->row_scale.slot != GPU_SLOT_NONE;
+    uint32_t sink = job->sink.slot == GPU_SLOT_NONE ? 0 : job->sink.cols == 1 ? 2 : 1;
+    uint32_t has_mask = job->mask.slot != GPU_SLOT_NONE, has_valid = job->valid_len.slot != GPU_SLOT_NONE;
+    uint32_t has_scale = params->scale != 1.0f || has_bias, has_t = params->inv_temp != 1.0f || has_row_scale;
+    return params->kind | job->algo << 1 | params->empty_row << 4 | tenon__gpu_dtype(job->x.dtype) << 6 |
+           (job->cols ? tenon__gpu_dtype(job->y.dtype) : 0) << 8 | has_bias << 10 | has_mask << 11 | has_valid << 12 |
+           has_row_scale << 13 | sink << 14 | has_scale << 16 | has_t << 17 | job->stats << 18 | tiled << 22;
+}
+
+/* The combinations that get a kernel of their own: the plain ones, which are the fast path. By the attributes alone, as all else. */
+static void add_options(const struct job *job, struct gpu_launch *launch, uint32_t options)
+{
+    const uint32_t free = 1u | 15u << 6 | 3u << 22; /* kind, types, tiles */
+    int plain = (options & ~free) == TENON_SOFTMAX_THREE_PASS_RECOMPUTE << 1 && job->x.dtype == job->y.dtype;
+    gpu_launch_spec(launch, plain ? options : 0);
 }
 
 /* One value a row: element `row` of a list, or the only one. */
@@ -143,7 +146,8 @@ static int add_rows(struct job *job, uint64_t row, uint64_t n, const uint32_t gr
         return 0;
     for (uint32_t i = 0; i < 3; i++)
         launch->groups[i] = groups[i];
-    add_specs(job, launch, WHOLE);
+    uint32_t options = options_of(job, WHOLE);
+    add_options(job, launch, options);
     tenon__gpu_bind(launch, &job->x, row, 0);
     tenon__gpu_bind(launch, &job->bias, row, 0);
     tenon__gpu_bind(launch, &job->mask, row, 0);
@@ -158,9 +162,8 @@ static int add_rows(struct job *job, uint64_t row, uint64_t n, const uint32_t gr
     gpu_launch_u32(launch, stride_of(&job->bias, n));
     gpu_launch_u32(launch, stride_of(&job->mask, n));
     gpu_launch_u32(launch, stride_of(&job->y, n));
-    gpu_launch_u32(launch, tenon__gpu_shift(&job->x, row, 0));
-    gpu_launch_u32(launch, tenon__gpu_shift(&job->mask, row, 0));
-    gpu_launch_u32(launch, tenon__gpu_shift(&job->y, row, 0));
+    gpu_launch_u32(launch, options | tenon__gpu_shift(&job->x, row, 0) << 24 | tenon__gpu_shift(&job->mask, row, 0) << 25 |
+                               tenon__gpu_shift(&job->y, row, 0) << 27);
     gpu_launch_u32(launch, 0);
     gpu_launch_u32(launch, 0);
     add_floats(job, launch);
@@ -176,11 +179,11 @@ static int add_stats(struct job *job, uint64_t row, uint64_t n, uint64_t states)
             return 0;
         uint64_t groups = tenon__gpu_grid(job->limits, (n - done + local - 1) / local, launch->groups);
         uint64_t count = groups * local < n - done ? groups * local : n - done;
-        gpu_launch_spec(launch, job->wanted);
         gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, states + done * STATE_BYTES);
         for (uint32_t i = 0; i < sizeof(job->stat) / sizeof(job->stat[0]); i++)
             tenon__gpu_bind(launch, &job->stat[i], 0, row + done);
         gpu_launch_u32(launch, (uint32_t)count);
+        gpu_launch_u32(launch, job->wanted);
         done += count;
     }
     return 1;
@@ -226,10 +229,12 @@ static int add_tiles(struct job *job, const struct long_row *at, uint32_t tiled)
             return 0;
         uint64_t n = job->cols - col < part ? job->cols - col : part;
         launch->groups[0] = (uint32_t)((n + at->tile - 1) / at->tile);
-        add_specs(job, launch, tiled);
+        uint64_t mask_row = job->mask.rows == 1 ? 0 : at->row;
+        uint32_t options = options_of(job, tiled);
+        add_options(job, launch, options);
         tenon__gpu_bind(launch, &job->x, at->row, col);
         tenon__gpu_bind(launch, &job->bias, job->bias.rows == 1 ? 0 : at->row, col);
-        tenon__gpu_bind(launch, &job->mask, job->mask.rows == 1 ? 0 : at->row, col);
+        tenon__gpu_bind(launch, &job->mask, mask_row, col);
         bind_list(launch, &job->valid_len, at->row);
         bind_list(launch, &job->row_scale, at->row);
         bind_list(launch, &job->sink, at->row);
@@ -239,9 +244,9 @@ static int add_tiles(struct job *job, const struct long_row *at, uint32_t tiled)
         gpu_launch_u32(launch, (uint32_t)job->cols);
         for (int i = 0; i < 4; i++)
             gpu_launch_u32(launch, 0);
-        gpu_launch_u32(launch, tenon__gpu_shift(&job->x, at->row, col));
-        gpu_launch_u32(launch, tenon__gpu_shift(&job->mask, job->mask.rows == 1 ? 0 : at->row, col));
-        gpu_launch_u32(launch, tenon__gpu_shift(&job->y, at->row, col));
+        gpu_launch_u32(launch, options | tenon__gpu_shift(&job->x, at->row, col) << 24 |
+                                   tenon__gpu_shift(&job->mask, mask_row, col) << 25 |
+                                   tenon__gpu_shift(&job->y, at->row, col) << 27);
         gpu_launch_u32(launch, (uint32_t)at->tile);
         gpu_launch_u32(launch, (uint32_t)col);
         add_floats(job, launch);
@@ -254,7 +259,7 @@ static int add_join(struct job *job, const struct long_row *at, uint32_t tiled)
     struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_join", JOIN_LOCAL);
     if (launch == NULL)
         return 0;
-    add_specs(job, launch, tiled);
+    gpu_launch_spec(launch, 0);
     gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, at->states);
     bind_list(launch, &job->valid_len, at->row);
     bind_list(launch, &job->row_scale, at->row);
@@ -262,6 +267,7 @@ static int add_join(struct job *job, const struct long_row *at, uint32_t tiled)
     gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, at->stats);
     gpu_launch_u32(launch, (uint32_t)job->cols);
     gpu_launch_u32(launch, (uint32_t)at->tiles);
+    gpu_launch_u32(launch, options_of(job, tiled));
     gpu_launch_f32(launch, job->params->inv_temp);
     return 1;
 }

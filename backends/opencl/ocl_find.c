@@ -255,6 +255,7 @@ static void describe(cl_platform_id platform, cl_device_id id, struct ocl_found 
         twin += strcmp(found[i].identity, device->identity) == 0;
     find_uuid(id, extensions, device->identity, twin, info->uuid);
     find_limits(id, device);
+    device->limits.vector = pocl ? 16 : 0;
 
     /* -w: some drivers print the compiler's warnings themselves, on our standard error. */
     cl_device_fp_config fp = NUMBER(id, CL_DEVICE_SINGLE_FP_CONFIG, cl_device_fp_config);

@@ -2,24 +2,34 @@
  * Copyright The Tenon authors
  *
  * What the softmax kernels share: the logit pipeline, the order of values, the state of a row and how it ends.
- * Needs these specialisation constants: */
+ */
 #ifndef TN_LIB_SOFTMAX_H
 #define TN_LIB_SOFTMAX_H
 
-TN_SPEC(1, KIND)       /* 0 EXP, 1 LOG_EXP */
-TN_SPEC(2, ALGO)       /* TENON_SOFTMAX_*, never AUTO */
-TN_SPEC(3, EMPTY_ROW)  /* TENON_SOFTMAX_EMPTY_* */
-TN_SPEC(4, DT_X)
-TN_SPEC(5, DT_Y)       /* DT_NONE: no y */
-TN_SPEC(6, HAS_BIAS)
-TN_SPEC(7, HAS_MASK)
-TN_SPEC(8, HAS_VALID)
-TN_SPEC(9, HAS_ROW_SCALE)
-TN_SPEC(10, SINK)      /* 0 none, 1 one a row, 2 one for all */
-TN_SPEC(11, HAS_SCALE) /* v = fma(x, scale, bias), else x */
-TN_SPEC(12, HAS_T)     /* T may differ from 1 */
-TN_SPEC(13, STATS)     /* set of SM_STATS_*; 0: no statistics */
-TN_SPEC(14, TILED)     /* softmax_row: SM_WHOLE, SM_SUM or SM_WRITE */
+/* What is asked for, in one word: `opt` wherever it is needed. Every combination as a variant of its own would be hundreds, a second each on
+ * some devices; so a launch has the word as an argument (OPTIONS is 0), and only the few combinations that are worth a compilation
+ * have it as a constant. The recipe makes the same word. */
+TN_SPEC(1, OPTIONS)
+
+#define sm_options(argument) (OPTIONS != 0u ? OPTIONS : (argument))
+#define KIND (opt & 1u)               /* 0 EXP, 1 LOG_EXP */
+#define ALGO ((opt >> 1) & 7u)        /* TENON_SOFTMAX_*, never AUTO */
+#define EMPTY_ROW ((opt >> 4) & 3u)   /* TENON_SOFTMAX_EMPTY_* */
+#define DT_X ((opt >> 6) & 3u)
+#define DT_Y ((opt >> 8) & 3u)        /* DT_NONE: no y */
+#define HAS_BIAS (opt & 0x400u)
+#define HAS_MASK (opt & 0x800u)
+#define HAS_VALID (opt & 0x1000u)
+#define HAS_ROW_SCALE (opt & 0x2000u)
+#define SINK ((opt >> 14) & 3u)       /* 0 none, 1 one a row, 2 one for all */
+#define HAS_SCALE (opt & 0x10000u)    /* v = fma(x, scale, bias), else x */
+#define HAS_T (opt & 0x20000u)        /* T may differ from 1 */
+#define STATS ((opt >> 18) & 15u)     /* set of SM_STATS_*; 0: no statistics */
+#define TILED ((opt >> 22) & 3u)      /* softmax_row: SM_WHOLE, SM_SUM or SM_WRITE */
+/* Elements from a buffer's address to the first; in the argument alone. */
+#define SM_X_SHIFT ((options >> 24) & 1u)
+#define SM_MASK_SHIFT ((options >> 25) & 3u)
+#define SM_Y_SHIFT ((options >> 27) & 1u)
 
 #include "num.h"
 #include "reduce.h"
@@ -64,7 +74,7 @@ TN_FN tn_vi sm_key(tn_vu bits)
 #define sm_vkey_value(key) tn_vfloat(tn_vas_uint(sm_key_bits_(key)))
 
 /* Which of TN_VW entries from column i on exist. */
-TN_FN tn_vb sm_there(TN_BUF mask, uint mask_begin, uint i, uint n)
+TN_FN tn_vb sm_there(uint opt, TN_BUF mask, uint mask_begin, uint i, uint n)
 {
     tn_vb there = i + tn_viota < n;
     if (HAS_MASK != 0u)
@@ -73,7 +83,7 @@ TN_FN tn_vb sm_there(TN_BUF mask, uint mask_begin, uint i, uint n)
 }
 
 /* v_j of TN_VW entries from column i on, as bits. */
-TN_FN tn_vu sm_logit(TN_BUF x, uint x_begin, TN_BUF bias, uint bias_begin, uint i, uint n, float scale)
+TN_FN tn_vu sm_logit(uint opt, TN_BUF x, uint x_begin, TN_BUF bias, uint bias_begin, uint i, uint n, float scale)
 {
     tn_vu bits = tn_vload_bits(x, DT_X, x_begin + i, x_begin + n);
     if (HAS_SCALE != 0u) {
@@ -88,7 +98,7 @@ TN_FN tn_vu sm_logit(TN_BUF x, uint x_begin, TN_BUF bias, uint bias_begin, uint 
 
 #define sm_plus(a, b) ((a) + (b))
 
-/* (v - r) * T, of scalars or vectors. Halved, which is exact, so that the difference of two finite values is finite. */
+/* (v - r) * T, of scalars or vectors; needs `opt`. Halved, which is exact, so that the difference of two finite values is finite. */
 #define sm_delta(v, r, t) (HAS_T != 0u ? (((v) * 0.5f - (r) * 0.5f) * (t)) * 2.0f : (v) - (r))
 
 /* ---- a whole row ---- */
@@ -105,7 +115,7 @@ TN_STRUCT(sm_row) {
     uint mode;   /* SM_NAN when T or the sink alone decide */
 };
 
-TN_FN sm_row sm_row_begin(uint row, uint cols, TN_BUF valid_len, TN_BUF row_scale, TN_BUF sink, float inv_temp)
+TN_FN sm_row sm_row_begin(uint opt, uint row, uint cols, TN_BUF valid_len, TN_BUF row_scale, TN_BUF sink, float inv_temp)
 {
     sm_row r;
     r.n = cols;
@@ -163,7 +173,7 @@ TN_STRUCT(sm_end) {
 };
 
 /* A sum against ref, against r. */
-TN_FN tn_pair sm_rebase(tn_pair s, float ref, float r, float t)
+TN_FN tn_pair sm_rebase(uint opt, tn_pair s, float ref, float r, float t)
 {
     tn_pair d = tn_two_sum(ref, -r);
     if (HAS_T != 0u) {
@@ -242,7 +252,7 @@ TN_FN sm_sums sm_sums_empty(float ref)
 }
 
 /* Two neighbouring stretches of a row; a is the one of the lower columns. */
-TN_FN sm_sums sm_sums_merge(sm_sums a, sm_sums b, float t)
+TN_FN sm_sums sm_sums_merge(uint opt, sm_sums a, sm_sums b, float t)
 {
     sm_sums c;
     c.key = max(a.key, b.key);
@@ -261,9 +271,9 @@ TN_FN sm_sums sm_sums_merge(sm_sums a, sm_sums b, float t)
     tn_pair as = nothing;
     tn_pair bs = nothing;
     if (!a_none)
-        as = sm_rebase(a.s, a.ref, c.ref, t);
+        as = sm_rebase(opt, a.s, a.ref, c.ref, t);
     if (!b_none)
-        bs = sm_rebase(b.s, b.ref, c.ref, t);
+        bs = sm_rebase(opt, b.s, b.ref, c.ref, t);
     c.s = tn_pair_add_pair(as, bs);
     c.es = nothing;
     c.ea = nothing;
@@ -289,7 +299,7 @@ TN_FN sm_sums sm_sums_merge(sm_sums a, sm_sums b, float t)
     return c;
 }
 
-TN_FN sm_end sm_row_end(sm_row row, sm_sums sums)
+TN_FN sm_end sm_row_end(uint opt, sm_row row, sm_sums sums)
 {
     sm_end end;
     bool empty = sums.key <= SM_KEY_NEG_INF;
@@ -320,7 +330,7 @@ TN_FN sm_end sm_row_end(sm_row row, sm_sums sums)
     } else {
         tn_pair s = sums.s;
         if (ALGO == SM_FIXED || SINK != 0u)
-            s = sm_rebase(s, sums.ref, end.r, row.t);
+            s = sm_rebase(opt, s, sums.ref, end.r, row.t);
         end.s = tn_pair_add(s, sink_term);
         end.inverse = tn_pair_inverse(end.s);
     }
@@ -339,7 +349,7 @@ TN_FN sm_end sm_row_end(sm_row row, sm_sums sums)
 }
 
 /* y of TN_VW entries, from v. */
-TN_FN tn_vu sm_output(sm_end end, float t, tn_vu v, tn_vb there)
+TN_FN tn_vu sm_output(uint opt, sm_end end, float t, tn_vu v, tn_vb there)
 {
     tn_vu zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
     tn_vb weighs = there && v != TN_NEG_INF_BITS;
@@ -361,7 +371,7 @@ TN_FN tn_vu sm_output(sm_end end, float t, tn_vu v, tn_vb there)
 }
 
 /* The same from what the reload algorithm kept: exp((v - M) * T), times shift; or (v - M) * T for LOG_EXP, plus shift. */
-TN_FN tn_vu sm_reloaded(sm_end end, tn_vu kept, float shift, tn_vb there)
+TN_FN tn_vu sm_reloaded(uint opt, sm_end end, tn_vu kept, float shift, tn_vb there)
 {
     tn_vu zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;
     tn_vb weighs = there;
@@ -379,7 +389,7 @@ TN_FN tn_vu sm_reloaded(sm_end end, tn_vu kept, float shift, tn_vb there)
 #define SM_STATE_WORDS 8u
 TN_STRUCT(sm_stats) { uint max; uint argmax; uint lse; uint pmax; uint margin; uint entropy; uint energy; };
 
-TN_FN sm_stats sm_row_stats(sm_row row, sm_sums sums, sm_end end)
+TN_FN sm_stats sm_row_stats(uint opt, sm_row row, sm_sums sums, sm_end end)
 {
     sm_stats stats;
     bool sunk = SINK != 0u && tn_bits(row.sink) != TN_NEG_INF_BITS;
