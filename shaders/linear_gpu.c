@@ -106,6 +106,29 @@ static uint32_t shift(const struct gpu_rows *rows, int transposed, uint64_t inde
     return tenon__gpu_shift(rows, transposed ? k : index, transposed ? index : k);
 }
 
+#define LOOP_OPTIONS 0x1ffu
+
+/* The word of linear.k. */
+static uint32_t options_of(const struct job *job, const struct part *part)
+{
+    const struct tenon_linear_params *params = job->params;
+    uint32_t has_scale = job->scale.slot != GPU_SLOT_NONE, has_bias = job->bias.slot != GPU_SLOT_NONE;
+    uint32_t continued = (part->k > 0 ? 1u : 0u) | (part->k + part->depth < job->k ? 2u : 0u);
+    return tenon__gpu_dtype(job->x.dtype) | tenon__gpu_dtype(job->w.dtype) << 3 | (uint32_t)(params->trans_x != 0) << 6 |
+           (uint32_t)(params->trans_w != 0) << 7 | has_scale << 8 | tenon__gpu_dtype(job->y.dtype) << 9 |
+           tenon__gpu_dtype(job->residual.dtype) << 11 | has_bias << 13 | continued << 14 | params->act << 16 |
+           shift(&job->x, params->trans_x != 0, part->m, part->k) << 24 |
+           shift(&job->w, params->trans_w != 0, part->n, part->k) << 26 |
+           tenon__gpu_shift(&job->residual, part->m, part->n) << 28 | tenon__gpu_shift(&job->y, part->m, part->n) << 30;
+}
+
+/* x [M,K] and w [N,K] of one type, and int8 weights with f32: these have kernels of their own. */
+static uint32_t loop_of(uint32_t options)
+{
+    uint32_t loop = options & LOOP_OPTIONS, dt_x = loop & 7;
+    return loop == (dt_x | dt_x << 3) || loop == (1u | 4u << 3 | 0x100u) ? loop : 0;
+}
+
 static int add_part(struct job *job, const struct tile *tile, const struct part *part)
 {
     const struct tenon_linear_params *params = job->params;
@@ -115,12 +138,8 @@ static int add_part(struct job *job, const struct tile *tile, const struct part 
         return 0;
     launch->groups[0] = (uint32_t)((part->cols + TILE_N - 1) / TILE_N);
     launch->groups[1] = (uint32_t)((part->rows + tile->m - 1) / tile->m);
-    const uint32_t specs[] = {
-        tenon__gpu_dtype(job->x.dtype), tenon__gpu_dtype(job->w.dtype), tenon__gpu_dtype(job->y.dtype),
-        tenon__gpu_dtype(job->residual.dtype), job->bias.slot != GPU_SLOT_NONE, job->scale.slot != GPU_SLOT_NONE,
-        params->act, params->trans_x, params->trans_w, tile->m, tile->micro_m, tile->micro_n,
-        (part->k > 0 ? 1u : 0u) | (part->k + part->depth < job->k ? 2u : 0u),
-    };
+    uint32_t options = options_of(job, part);
+    const uint32_t specs[] = {loop_of(options), tile->m, tile->micro_m, tile->micro_n};
     for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++)
         gpu_launch_spec(launch, specs[i]);
     bind(launch, &job->x, trans_x, part->m, part->k);
@@ -136,9 +155,7 @@ static int add_part(struct job *job, const struct tile *tile, const struct part 
         trans_w ? 1 : part->cols > 1 ? (uint32_t)job->w.stride : 0, trans_w ? (uint32_t)job->w.stride : 1,
         (uint32_t)job->scale.stride, (uint32_t)job->group,
         part->rows > 1 ? (uint32_t)job->residual.stride : 0, part->rows > 1 ? (uint32_t)job->y.stride : 0,
-        shift(&job->x, trans_x, part->m, part->k), shift(&job->w, trans_w, part->n, part->k),
-        tenon__gpu_shift(&job->residual, part->m, part->n), tenon__gpu_shift(&job->y, part->m, part->n),
-        (uint32_t)part->k,
+        options, (uint32_t)part->k,
     };
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         gpu_launch_u32(launch, words[i]);
