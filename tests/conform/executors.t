@@ -53,6 +53,22 @@ for device in $("$tenon" devices 2>/dev/null | sed -n 's/^\([a-z]*:[0-9]*\) .*/\
     fi
 done
 
+# The template computes nothing and still keeps every rule: what its profile asks, and no more.
+null=$(cd "$top" && pwd)/backends/null/.libs
+chmod go-w "$null" "$null/libtenon-null.so"
+check "null, profile null" 0 "$tenon" conform --plugin "$null/libtenon-null.so" --profile null
+grep -q "skipped" "$scratch/out" && check "memory and hostile descriptors passed, every operator was refused" 0 \
+    sh -c "! grep -E '^ok [0-9]+ - (softmax|linear) case' '$scratch/out' | grep -qv '# SKIP'"
+check "null, profile core" 1 "$tenon" conform --plugin "$null/libtenon-null.so" --op softmax --stop
+
+# Two runners report what one reports, in the same order.
+check "two jobs" 0 "$tenon" conform --device cpu --op linear --jobs 2
+grep '^ok' "$scratch/out" >"$scratch/two"
+check "one job" 0 "$tenon" conform --device cpu --op linear
+grep '^ok' "$scratch/out" >"$scratch/one"
+check "they report the same in the same order" 0 cmp "$scratch/one" "$scratch/two"
+check "jobs: none" 2 "$tenon" conform --device cpu --jobs 0
+
 check "an operator that does not exist" 1 "$tenon" conform --device cpu --op no_such_operator
 check "a level that does not exist" 2 "$tenon" conform --device cpu --level quickest
 check "a device that does not exist" 3 "$tenon" conform --device nosuch

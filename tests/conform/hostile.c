@@ -245,6 +245,17 @@ struct hostile_run {
     uint64_t number;
 };
 
+/* Overlaps show at run time, after the plan: a device that need not have the operator may say UNSUPPORTED first. */
+static int unsupported_first(const struct suite *suite, const struct spoil *spoil, const struct device_answer *answer,
+                             struct result *result)
+{
+    if (spoil->plan || answer->status != TENON_E_UNSUPPORTED || suite->options->profile->demands(&spoil->c))
+        return 0;
+    result->outcome = RESULT_SKIP;
+    snprintf(result->why, sizeof(result->why), "%.300s", answer->text);
+    return 1;
+}
+
 static int status_is(const struct spoil *spoil, const struct device_answer *answer, const char *who,
                      struct result *result)
 {
@@ -278,6 +289,8 @@ static int run_spoil(struct suite *suite, const struct spoil *spoil, struct conf
             snprintf(result->why, sizeof(result->why), "%s in %s", answer.text, way ? "plan_create" : "tenon_run");
             return -1;
         }
+        if (unsupported_first(suite, spoil, &answer, result))
+            continue;
         if (!status_is(spoil, &answer, way ? "plan_create" : "tenon_run", result))
             return -1;
     }
@@ -313,14 +326,16 @@ static void hostile_one(void *context, struct spoil *spoil)
     struct result result = {
         .outcome = RESULT_FAIL, .group = tenon_op_contract_by_number(spoil->c.op->op)->name, .budget = -1};
     uint64_t number = run->number++;
-    if ((suite->options->only >= 0 && (uint64_t)suite->options->only != number) || report_stopped(&suite->report))
+    if ((suite->options->only >= 0 && (uint64_t)suite->options->only != number) || report_stopped(&suite->report) ||
+        !report_turn(&suite->report))
         return;
     snprintf(result.name, sizeof(result.name), "%s hostile: %s", result.group, spoil->name);
-    snprintf(result.repro, sizeof(result.repro), "tenon conform --device %s --op %s --case %llu",
-             suite->device.opened.spec, result.group, (unsigned long long)number);
+    suite_repro(suite->options, &suite->device, NULL, number, &result);
     got = spoil->c;
     if (spoil_storage(spoil) == 0 && case_clone(&spoil->c, &got) == 0) {
-        if (run_spoil(suite, spoil, &got, &result) == 0)
+        if (run_spoil(suite, spoil, &got, &result))
+            result.outcome = RESULT_FAIL;
+        else if (result.outcome != RESULT_SKIP)
             result.outcome = RESULT_OK;
         conform_case_free(&got);
     }
@@ -343,12 +358,12 @@ void suite_memory(struct suite *suite)
         struct device_ask ask = {.kind = quiet ? ASK_QUIET : ASK_MEMORY, .test = i};
         struct device_answer answer;
         struct result result = {.outcome = RESULT_FAIL, .group = "memory", .budget = -1};
-        if ((suite->options->only >= 0 && (uint64_t)suite->options->only != i) || report_stopped(&suite->report))
+        if ((suite->options->only >= 0 && (uint64_t)suite->options->only != i) || report_stopped(&suite->report) ||
+            !report_turn(&suite->report))
             continue;
         snprintf(result.name, sizeof(result.name), "memory: %s",
                  quiet ? "opening the device printed nothing" : device_memory_names[i]);
-        snprintf(result.repro, sizeof(result.repro), "tenon conform --device %s --op memory --case %u",
-                 suite->device.opened.spec, i);
+        suite_repro(suite->options, &suite->device, NULL, i, &result);
         if (device_ask(&suite->device, &ask, &answer) == 0 && !answer.status && !answer.broken)
             result.outcome = RESULT_OK;
         snprintf(result.why, sizeof(result.why), "%s%s%.400s", answer.status ? tenon_status_name(answer.status) : "",

@@ -32,6 +32,7 @@ static const char usage[] =
     "  --format FORMAT  tap (default), json, junit or html\n"
     "  --report DIR     also write report.jsonl, card.json and card.txt there\n"
     "  --stop           end at the first failure\n"
+    "  --jobs N         that many processes side by side, each with the device (1)\n"
     "  --timeout S      seconds until a case counts as hung (60)\n"
     "  --help           this text\n"
     "\n"
@@ -81,6 +82,7 @@ enum {
     OPT_REPORT,
     OPT_TIMEOUT,
     OPT_STOP,
+    OPT_JOBS,
     OPT_HELP
 };
 
@@ -124,6 +126,15 @@ static int take_option(struct options *o, int option, const char *word)
             return -1;
         o->only = (int64_t)value;
         return 0;
+    case OPT_JOBS:
+        if (number("--jobs", word, &value))
+            return -1;
+        if (value == 0 || value > MAX_JOBS) {
+            fprintf(stderr, "tenon conform: --jobs \"%s\": must be from 1 to %d\n", word, MAX_JOBS);
+            return -1;
+        }
+        o->jobs = (uint32_t)value;
+        return 0;
     case OPT_TIMEOUT:
         if (number("--timeout", word, &value) || value == 0 || value > 86400)
             return -1;
@@ -138,11 +149,14 @@ static int take_option(struct options *o, int option, const char *word)
 static int parse(struct options *o, int argc, char **argv)
 {
     static const struct option table[] = {
-        {"device", 1, NULL, OPT_DEVICE}, {"plugin", 1, NULL, OPT_PLUGIN}, {"isa", 1, NULL, OPT_ISA},
-        {"level", 1, NULL, OPT_LEVEL},   {"op", 1, NULL, OPT_OP},         {"profile", 1, NULL, OPT_PROFILE},
-        {"seed", 1, NULL, OPT_SEED},     {"case", 1, NULL, OPT_CASE},     {"matrix", 0, NULL, OPT_MATRIX},
-        {"format", 1, NULL, OPT_FORMAT}, {"report", 1, NULL, OPT_REPORT}, {"timeout", 1, NULL, OPT_TIMEOUT},
-        {"stop", 0, NULL, OPT_STOP},     {"help", 0, NULL, OPT_HELP},     {NULL, 0, NULL, 0},
+        {"device", 1, NULL, OPT_DEVICE}, {"plugin", 1, NULL, OPT_PLUGIN},
+        {"isa", 1, NULL, OPT_ISA},       {"level", 1, NULL, OPT_LEVEL},
+        {"op", 1, NULL, OPT_OP},         {"profile", 1, NULL, OPT_PROFILE},
+        {"seed", 1, NULL, OPT_SEED},     {"case", 1, NULL, OPT_CASE},
+        {"matrix", 0, NULL, OPT_MATRIX}, {"format", 1, NULL, OPT_FORMAT},
+        {"report", 1, NULL, OPT_REPORT}, {"timeout", 1, NULL, OPT_TIMEOUT},
+        {"stop", 0, NULL, OPT_STOP},     {"jobs", 1, NULL, OPT_JOBS},
+        {"help", 0, NULL, OPT_HELP},     {NULL, 0, NULL, 0},
     };
     int option;
     optind = 0; /* the command has parsed its own words with the same function */
@@ -189,8 +203,9 @@ static uint64_t count_all(const struct options *o)
     return o->only >= 0 ? 1 : n;
 }
 
-static void run_all(struct suite *suite)
+static void run_all(void *context)
 {
+    struct suite *suite = context;
     const struct options *o = suite->options;
     const struct conform_op *op;
     uint64_t begin, end;
@@ -203,7 +218,8 @@ static void run_all(struct suite *suite)
             suite_hostile(suite, op, HOSTILE_FIRST);
         case_range(o, op, &begin, &end);
         for (uint64_t n = begin; n < end && !report_stopped(&suite->report); n++)
-            suite_case(suite, op, n);
+            if (report_turn(&suite->report))
+                suite_case(suite, op, n);
     }
 }
 
@@ -225,7 +241,7 @@ static void start_workers(struct suite *suite)
 
 int tenon__conform_main(int argc, char **argv)
 {
-    struct options options = {.only = -1, .timeout = 60, .profile = profile_by_name("core")};
+    struct options options = {.only = -1, .timeout = DEFAULT_TIMEOUT, .jobs = 1, .profile = profile_by_name("core")};
     struct suite suite = {.options = &options};
     int parsed = parse(&options, argc, argv), status;
     if (parsed)
@@ -243,7 +259,9 @@ int tenon__conform_main(int argc, char **argv)
     start_workers(&suite);
     status = 2;
     if (report_begin(&suite.report, &options, &suite.device, count_all(&options)) == 0) {
-        run_all(&suite);
+        if (options.jobs > 1)
+            device_stop(&suite.device); /* each runner has its own */
+        jobs_run(&suite.report, options.jobs, run_all, &suite);
         status = report_end(&suite.report, &suite.device);
     }
     for (uint32_t i = 0; i < suite.n_workers; i++)

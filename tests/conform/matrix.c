@@ -151,8 +151,7 @@ static void matrix_case(struct matrix *m, const struct conform_op *op, uint64_t 
     }
     snprintf(result.name, sizeof(result.name), "%s case %llu: %s: %u executors, %u pairs", name,
              (unsigned long long)number, c.name, there, there * (there - (there > 0)) / 2);
-    snprintf(result.repro, sizeof(result.repro), "tenon conform --matrix --op %s --seed 0x%llx --case %llu", name,
-             (unsigned long long)c.seed, (unsigned long long)number);
+    suite_repro(m->options, NULL, &c.seed, number, &result);
     if (result.outcome == RESULT_SKIP)
         snprintf(result.why, sizeof(result.why), "fewer than two executors support it");
     report_add(&m->report, &result);
@@ -161,8 +160,9 @@ static void matrix_case(struct matrix *m, const struct conform_op *op, uint64_t 
     free(all);
 }
 
-static void matrix_run(struct matrix *m)
+static void matrix_run(void *context)
 {
+    struct matrix *m = context;
     const struct options *o = m->options;
     const struct conform_op *op;
     for (uint32_t i = 0; (op = conform_op_at(i)) != NULL; i++) {
@@ -170,7 +170,8 @@ static void matrix_run(struct matrix *m)
             continue;
         uint64_t begin = o->only < 0 ? 0 : (uint64_t)o->only, end = o->only < 0 ? op->cases[o->level] : begin + 1;
         for (uint64_t n = begin; n < end && n < op->cases[CONFORM_SOAK] && !report_stopped(&m->report); n++)
-            matrix_case(m, op, n);
+            if (report_turn(&m->report))
+                matrix_case(m, op, n);
     }
 }
 
@@ -193,7 +194,9 @@ int suite_matrix(const struct options *options)
         if (report_begin(&m->report, options, NULL, options->only < 0 ? total : 1) == 0) {
             for (uint32_t i = 0; i < m->n && options->format == FORMAT_TAP; i++)
                 printf("# executor %s: %s\n", m->device[i].name, m->device[i].opened.info.name);
-            matrix_run(m);
+            for (uint32_t i = 0; i < m->n && options->jobs > 1; i++)
+                device_stop(&m->device[i]); /* each runner has its own */
+            jobs_run(&m->report, options->jobs, matrix_run, m);
             status = report_end(&m->report, NULL);
         }
     }

@@ -219,6 +219,7 @@ int report_begin(struct report *report, const struct options *options, const str
     report->format = &report_formats[options->format];
     report->out = stdout;
     report->total = total;
+    report->jobs = 1;
     report->started = suite_now();
     /* Lines that arrive one by one are progress enough. */
     report->progress = isatty(STDERR_FILENO) && !(options->format == FORMAT_TAP && isatty(STDOUT_FILENO));
@@ -289,6 +290,11 @@ const char *report_reference(const struct report *report, char *text, size_t siz
 
 void report_add(struct report *report, const struct result *r)
 {
+    if (report->to) {
+        report_send(report, r);
+        report->count[r->outcome]++;
+        return;
+    }
     report->number++;
     report->count[r->outcome]++;
     card_add(report, r);
@@ -317,7 +323,7 @@ static void say_worst(const struct report *report)
 
 int report_end(struct report *report, const struct device *device)
 {
-    int failed = report->count[RESULT_FAIL] > 0 || report->number == 0;
+    int failed = report->count[RESULT_FAIL] > 0 || report->number == 0 || report->broken;
     double seconds = suite_now() - report->started;
     FILE *last = report->options->format == FORMAT_TAP ? report->out : stderr;
     char text[200];

@@ -94,17 +94,13 @@ int suite_attempt(struct device *device, const struct conform_case *c, struct co
 static void result_begin(const struct suite *suite, struct result *result, const struct conform_case *c)
 {
     const struct tenon_op_contract *contract = tenon_op_contract_by_number(c->op->op);
-    const struct options *o = suite->options;
     memset(result, 0, sizeof(*result));
     result->group = contract->name;
     result->budget = -1;
     result->at_element = -1;
     snprintf(result->name, sizeof(result->name), "%s case %llu: %s", contract->name, (unsigned long long)c->number,
              c->name);
-    snprintf(result->repro, sizeof(result->repro), "tenon conform %s %s%s%s --op %s --seed 0x%llx --case %llu",
-             o->plugin ? "--plugin" : "--device", o->plugin ? o->plugin : suite->device.opened.spec,
-             o->isa ? " --isa " : "", o->isa ? o->isa : "", contract->name, (unsigned long long)c->seed,
-             (unsigned long long)c->number);
+    suite_repro(suite->options, &suite->device, &c->seed, c->number, result);
 }
 
 static void judge(struct suite *suite, const struct conform_case *c, const struct conform_want *want,

@@ -11,8 +11,10 @@
 enum { RESULT_OK, RESULT_FAIL, RESULT_SKIP, RESULT_KINDS };
 enum { REFERENCE_NONE, REFERENCE_TAKEN, REFERENCE_CHECKED }; /* of a result: taken as it is, or checked with MPFR */
 enum { FORMAT_TAP, FORMAT_JSON, FORMAT_JUNIT, FORMAT_HTML, FORMAT_COUNT };
-#define CARD_OPS   32
-#define CARD_IMPLS 48
+#define CARD_OPS        32
+#define MAX_JOBS        64
+#define DEFAULT_TIMEOUT 60
+#define CARD_IMPLS      48
 
 struct options {
     const char *device, *plugin, *isa, *op, *report;
@@ -20,6 +22,7 @@ struct options {
     int level, format, matrix, have_seed, stop;
     uint64_t seed;
     int64_t only; /* --case, else -1 */
+    uint32_t jobs;
     double timeout;
 };
 
@@ -34,7 +37,7 @@ extern const char *const profile_names[];
 struct result {
     int outcome;
     const char *group; /* "memory", "softmax", ... */
-    char name[200], why[640], repro[256], impl[64];
+    char name[200], why[640], repro[1024], impl[64];
     char tensor[32], index[64], got[48], want[48], bound[48];
     uint32_t at_tensor; /* the element at fault; at_element -1: none */
     int64_t at_element;
@@ -66,6 +69,9 @@ struct report {
     uint64_t referenced, checked; /* cases with a reference, and those whose reference was checked in 256 bits */
     int64_t precise;
     double precise_worst;
+    uint64_t turn; /* tests counted so far; with --jobs a runner does those with turn % jobs == job */
+    uint32_t jobs, job;
+    int to, broken; /* pipe to the reporter, when this is a runner; not every test was run */
     double started;
     int progress;
     struct card_op ops[CARD_OPS];
@@ -81,6 +87,11 @@ extern const struct report_format report_formats[FORMAT_COUNT];
 
 int report_begin(struct report *report, const struct options *options, const struct device *device, uint64_t total);
 void report_add(struct report *report, const struct result *result);
+/* Counts one more test; whether this process does it. */
+int report_turn(struct report *report);
+void report_send(struct report *report, const struct result *result);
+/* Runs `run` with n runners. It reports what report_turn() gives it and starts its devices itself. */
+void jobs_run(struct report *report, uint32_t n, void (*run)(void *), void *context);
 /* Whether --stop was given and something failed. */
 int report_stopped(const struct report *report);
 /* Writes the card and the last line. The exit status. */
@@ -140,5 +151,8 @@ void suite_hostile(struct suite *suite, const struct conform_op *op, uint64_t fi
 int suite_properties(struct suite *suite, const struct conform_case *c, const struct conform_case *got,
                      const struct conform_want *want, struct result *result);
 int suite_matrix(const struct options *options);
+/* The line that repeats test `number` of result->group. device NULL: the options name it; seed NULL: it has none. */
+void suite_repro(const struct options *o, const struct device *device, const uint64_t *seed, uint64_t number,
+                 struct result *result);
 
 #endif
