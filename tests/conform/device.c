@@ -95,8 +95,8 @@ static const char *signal_name(int number)
     return strsignal(number);
 }
 
-/* Ends the child and says how it ended. */
-static void child_reap(struct device *device, int hung, struct device_answer *answer)
+/* Ends the child and says how it ended: 0 when by itself and well. */
+static int child_reap(struct device *device, int hung, struct device_answer *answer)
 {
     int status = 0;
     if (hung)
@@ -105,7 +105,6 @@ static void child_reap(struct device *device, int hung, struct device_answer *an
     while (waitpid(device->pid, &status, 0) < 0 && errno == EINTR)
         ;
     device->pid = 0;
-    device->crashes++;
     answer->status = TENON_E_INTERNAL;
     if (hung)
         snprintf(answer->text, sizeof(answer->text), "TIMEOUT no answer in %.0f s", device->timeout);
@@ -114,6 +113,7 @@ static void child_reap(struct device *device, int hung, struct device_answer *an
     else
         snprintf(answer->text, sizeof(answer->text), "EXIT the device process ended with status %d",
                  WEXITSTATUS(status));
+    return hung || status != 0;
 }
 
 static int send_all(int fd, const void *data, size_t size)
@@ -189,15 +189,21 @@ int device_start(struct device *device)
     return 0;
 }
 
+int device_close(struct device *device, struct device_answer *answer)
+{
+    memset(answer, 0, sizeof(*answer));
+    if (!device->pid)
+        return 0;
+    shutdown(device->fd, SHUT_WR);
+    /* A backend that hangs while it closes must not hang the runner. */
+    int hung = receive_all(device->fd, answer, sizeof(*answer), now() + device->timeout) == 2;
+    return child_reap(device, hung, answer);
+}
+
 void device_stop(struct device *device)
 {
     struct device_answer answer;
-    if (device->pid) {
-        shutdown(device->fd, SHUT_WR);
-        /* A backend that hangs while it closes must not hang the runner. */
-        int hung = receive_all(device->fd, &answer, sizeof(answer), now() + device->timeout) == 2;
-        child_reap(device, hung, &answer);
-    }
+    device_close(device, &answer);
     if (device->arena)
         munmap(device->arena, device->arena_size);
     device->arena = NULL;

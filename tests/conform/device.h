@@ -63,13 +63,14 @@ struct device {
     unsigned char *arena;
     uint64_t arena_size;
     struct device_answer opened;
-    char name[96];    /* "cpu:0/avx2" */
-    unsigned crashes; /* times the child had to be started again */
+    char name[96]; /* "cpu:0/avx2" */
 };
 
 /* Starts the child and opens the device. 0, or non-zero with opened.status and opened.text saying why. */
 int device_start(struct device *device);
 void device_stop(struct device *device);
+/* Closes the device and waits for the child to end. Non-zero when it did not end well: answer->text says how. */
+int device_close(struct device *device, struct device_answer *answer);
 /* Sends a case and waits for the answer. 0: answer is there. Else the child is gone (it is started again by the next
  * ask) and answer->text says how: "CRASH SIGSEGV", "EXIT 1", "TIMEOUT 60 s". */
 int device_ask(struct device *device, const struct device_ask *ask, struct device_answer *answer);
@@ -82,7 +83,7 @@ void device_get(const struct device *device, const struct device_ask *ask, struc
 void device_child(const struct device *device, int fd);
 int32_t device_child_run_table(struct tenon_context *context, const struct device_ask *ask, unsigned char *arena,
                                struct device_answer *answer);
-#define DEVICE_MEMORY_TESTS 8
+#define DEVICE_MEMORY_TESTS 12
 extern const char *const device_memory_names[DEVICE_MEMORY_TESTS];
 int32_t device_child_memory(struct tenon_context *context, const struct device_ask *ask, struct device_answer *answer);
 

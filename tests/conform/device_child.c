@@ -167,6 +167,21 @@ static int32_t run_device(struct child *child, const struct device_ask *ask, con
     return status;
 }
 
+/* R21: nothing may appear on standard output. What did is thrown away, so that it counts once. */
+static void do_quiet(struct child *child, struct device_answer *answer)
+{
+    fflush(stdout);
+    long size = 0;
+    if (child->out && !fseek(child->out, 0, SEEK_END))
+        size = ftell(child->out);
+    if (size > 0) {
+        answer->broken = 1;
+        snprintf(answer->text, sizeof(answer->text), "%ld bytes were written to standard output", size);
+        if (ftruncate(fileno(child->out), 0) == 0)
+            rewind(child->out);
+    }
+}
+
 static void do_run(struct child *child, const struct device_ask *ask, struct device_answer *answer)
 {
     struct timespec t0, t1;
@@ -186,6 +201,8 @@ static void do_run(struct child *child, const struct device_ask *ask, struct dev
         if (tenon_impl(child->context, ask->op, ask->params, tensors, ask->n, answer->impl, sizeof(answer->impl)))
             answer->impl[0] = 0;
     }
+    if (!answer->status && !answer->broken)
+        do_quiet(child, answer);
 }
 
 /* The status of plan_create without a plan, for descriptors as they are: sizes, flags and all. */
@@ -206,19 +223,6 @@ static void do_supports(struct child *child, const struct device_ask *ask, struc
     if (ask->params_size)
         memcpy(params, &ask->params_size, 4);
     say(answer, backend->plan_create(tenon_context_device(child->context), &desc, NULL));
-}
-
-/* R21: nothing may appear on standard output. */
-static void do_quiet(struct child *child, struct device_answer *answer)
-{
-    fflush(stdout);
-    long size = 0;
-    if (child->out && !fseek(child->out, 0, SEEK_END))
-        size = ftell(child->out);
-    if (size > 0) {
-        answer->broken = 1;
-        snprintf(answer->text, sizeof(answer->text), "%ld bytes were written to standard output", size);
-    }
 }
 
 static void answer_one(struct child *child, const struct device_ask *ask, struct device_answer *answer)

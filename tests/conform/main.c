@@ -193,7 +193,7 @@ static void case_range(const struct options *o, const struct conform_op *op, uin
 static uint64_t count_all(const struct options *o)
 {
     const struct conform_op *op;
-    uint64_t n = suite_selected(o, "memory") ? DEVICE_MEMORY_TESTS + 1 : 0, begin, end;
+    uint64_t n = suite_selected(o, "memory") ? SUITE_MEMORY_TESTS : 0, begin, end;
     for (uint32_t i = 0; (op = conform_op_at(i)) != NULL; i++) {
         if (!suite_selected(o, tenon_op_contract_by_number(op->op)->name))
             continue;

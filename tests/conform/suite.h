@@ -144,6 +144,7 @@ int precise_built(void);
 void suite_reference(const struct options *options, const struct conform_case *c, const struct conform_want *want,
                      struct result *result);
 void suite_case(struct suite *suite, const struct conform_op *op, uint64_t number);
+#define SUITE_MEMORY_TESTS (DEVICE_MEMORY_TESTS + 2)
 void suite_memory(struct suite *suite);
 uint64_t suite_hostile_count(const struct conform_op *op);
 void suite_hostile(struct suite *suite, const struct conform_op *op, uint64_t first);

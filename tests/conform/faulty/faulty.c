@@ -4,6 +4,7 @@
  * A layer that makes a good backend wrong in one way of faults.def, named by TENON_LAYER_FAULTY_FAULT. It wraps one
  * backend whose enqueue is done when it returns (the CPU backend). Faults spoil the descriptor before the plan is made,
  * or the memory around a run. Test code: it reads its setting once and lives until the process ends. */
+#include <fenv.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,23 +15,24 @@
 #include <tenon/ops.h>
 #include <tenon/ops/linear.h>
 #include <tenon/ops/softmax.h>
+#include "faulty.h"
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
 
-#define FAULT(name, op, text) F_##name,
-enum {
-#include "faults.def"
-    FAULTS
-};
-#undef FAULT
+#define FAULT(name, op, text, by) #name,
 static const char *const fault_names[] = {
-#define FAULT(name, op, text) #name,
 #include "faults.def"
 #undef FAULT
 };
 
-static const struct tenon_host *host;
-static const struct tenon_backend *next;
+const struct tenon_host *tenon__faulty_host;
+const struct tenon_backend *tenon__faulty_next;
+int tenon__faulty_fault;
+#define host  tenon__faulty_host
+#define next  tenon__faulty_next
+#define fault tenon__faulty_fault
 static struct tenon_backend table;
-static int fault;
 static uint64_t runs;
 
 /* A plan of ours: the backend's, and what it was made of. */
@@ -44,11 +46,11 @@ struct plan {
 
 static void spoil_softmax(struct tenon_tensor *t, struct tenon_softmax_params *p)
 {
-    static const int dropped[FAULTS] = {[F_no_mask] = TENON_SOFTMAX_MASK,
-                                        [F_no_valid_len] = TENON_SOFTMAX_VALID_LEN,
-                                        [F_no_sink] = TENON_SOFTMAX_SINK,
-                                        [F_no_row_scale] = TENON_SOFTMAX_ROW_SCALE,
-                                        [F_no_bias] = TENON_SOFTMAX_BIAS};
+    static const int dropped[FAULTS + 1] = {[F_no_mask] = TENON_SOFTMAX_MASK,
+                                            [F_no_valid_len] = TENON_SOFTMAX_VALID_LEN,
+                                            [F_no_sink] = TENON_SOFTMAX_SINK,
+                                            [F_no_row_scale] = TENON_SOFTMAX_ROW_SCALE,
+                                            [F_no_bias] = TENON_SOFTMAX_BIAS};
     struct tenon_tensor *x = &t[TENON_SOFTMAX_X];
     if (dropped[fault])
         memset(&t[dropped[fault]], 0, sizeof(*t));
@@ -70,6 +72,8 @@ static void spoil_linear(struct tenon_tensor *t, struct tenon_linear_params *p)
         p->act = TENON_ACT_IDENTITY;
     if (fault == F_no_alpha)
         p->alpha = 0;
+    if (fault == F_no_threshold)
+        p->threshold = 0;
     if (fault == F_no_residual)
         memset(&t[TENON_LINEAR_RESIDUAL], 0, sizeof(*t));
     if (fault == F_no_linear_bias)
@@ -114,9 +118,19 @@ static int32_t plan_create(struct tenon_device *device, const struct tenon_op_de
     return status;
 }
 
+#define EXTRA 64 /* bytes of workspace of our own, after the backend's */
+
+static int asks_workspace(void)
+{
+    return fault == F_workspace_after || fault == F_workspace_before || fault == F_workspace_dirty;
+}
+
 static int32_t plan_info(const struct tenon_plan *plan, struct tenon_plan_info *info)
 {
-    return next->plan_info(((const struct plan *)(const void *)plan)->real, info);
+    int32_t status = next->plan_info(((const struct plan *)(const void *)plan)->real, info);
+    if (!status && asks_workspace())
+        info->workspace += EXTRA;
+    return status;
 }
 
 static void plan_destroy(struct tenon_plan *plan)
@@ -212,7 +226,17 @@ static void spoil_late_tie(const struct plan *plan, const struct tenon_cmd *cmd)
                 argmax[row] = (int32_t)j;
 }
 
-static void before_run(const struct plan *plan)
+/* The element of `tensor` that a kernel would read last holds what it wrote first, if both are the same memory. */
+static void spoil_in_place(const struct plan *plan, const struct tenon_cmd *cmd, uint32_t tensor)
+{
+    const struct tenon_tensor *t = &plan->tensor[tensor];
+    const struct tenon_bind *a = &cmd->args[tensor], *b = &cmd->args[output_of(plan)];
+    char *at = memory_of(plan, cmd, tensor);
+    if (at && a->buffer == b->buffer && a->offset == b->offset && columns(t) > 1)
+        poke_word(t, at, columns(t) - 1, peek_word(t, at, 0) ^ 0x4000);
+}
+
+static void before_run(const struct plan *plan, const struct tenon_cmd *cmd)
 {
     int64_t cols = columns(&plan->tensor[0]);
     if (fault == F_crash_33 && cols == 33)
@@ -221,21 +245,94 @@ static void before_run(const struct plan *plan)
         _exit(0);
     while (fault == F_hang_65 && cols == 65)
         sleep(1);
+    if (fault == F_in_place_softmax)
+        spoil_in_place(plan, cmd, TENON_SOFTMAX_X);
+    if (fault == F_in_place_linear)
+        spoil_in_place(plan, cmd, TENON_LINEAR_RESIDUAL);
+}
+
+/* Statistics of row 0. */
+static void spoil_stats(const struct plan *plan, const struct tenon_cmd *cmd)
+{
+    static const struct {
+        int fault;
+        uint32_t tensor;
+    } stats[] = {{F_lse_off, TENON_SOFTMAX_LSE},         {F_max_off, TENON_SOFTMAX_MAX},
+                 {F_pmax_off, TENON_SOFTMAX_PMAX},       {F_margin_off, TENON_SOFTMAX_MARGIN},
+                 {F_entropy_off, TENON_SOFTMAX_ENTROPY}, {F_energy_off, TENON_SOFTMAX_ENERGY}};
+    for (size_t i = 0; i < sizeof(stats) / sizeof(stats[0]); i++) {
+        float *value = fault == stats[i].fault ? memory_of(plan, cmd, stats[i].tensor) : NULL;
+        if (!value)
+            continue;
+        if (fault == F_lse_off || fault == F_entropy_off)
+            *value += fault == F_lse_off ? 1e-4f : 1e-3f;
+        else if (fault == F_max_off)
+            *value = nextafterf(*value, 0);
+        else
+            *value *= fault == F_energy_off ? -1 : 1 + 0x1p-17f;
+    }
+}
+
+static void spoil_workspace(const struct plan *plan, const struct tenon_cmd *cmd, char *y)
+{
+    struct tenon_plan_info info = {.struct_size = sizeof(info)};
+    unsigned char *bytes;
+    void *pointer;
+    if (plan_info((const struct tenon_plan *)(const void *)plan, &info) || !cmd->workspace.buffer ||
+        next->buffer_map(cmd->workspace.buffer, cmd->workspace.offset, info.workspace, TENON_MAP_READ | TENON_MAP_WRITE,
+                         &pointer) ||
+        next->buffer_unmap(cmd->workspace.buffer))
+        return;
+    bytes = pointer;
+    if (fault == F_workspace_after)
+        bytes[info.workspace] ^= 1;
+    if (fault == F_workspace_before && cmd->workspace.offset)
+        bytes[-1] ^= 1;
+    if (fault == F_workspace_dirty && y && bytes[info.workspace - 1])
+        y[1] ^= 1;
+}
+
+/* What other code of the process notices. */
+static void spoil_process(void)
+{
+    if (fault == F_prints_later && runs == 3) {
+        printf("hello\n");
+        fflush(stdout);
+    }
+    if (fault == F_rounding_mode)
+        fesetround(FE_TOWARDZERO);
+#if defined(__SSE2__)
+    if (fault == F_flush_mode)
+        _MM_SET_FLUSH_ZERO_MODE(_MM_FLUSH_ZERO_ON);
+#elif defined(__aarch64__)
+    if (fault == F_flush_mode)
+        __asm__ volatile("msr fpcr, %0" ::"r"(UINT64_C(1) << 24));
+#endif
+}
+
+static int differs(void)
+{
+    const char *threads = getenv("TENON_THREADS"); /* the suite sets it; the backend is not told */
+    return (fault == F_runs_differ && runs % 2) || (fault == F_threads_differ && threads && atoi(threads) >= 3);
 }
 
 static void after_run(const struct plan *plan, const struct tenon_cmd *cmd)
 {
     const struct tenon_tensor *t = &plan->tensor[output_of(plan)];
     char *y = memory_of(plan, cmd, output_of(plan)), *x = memory_of(plan, cmd, 0);
-    float *lse = plan->op == TENON_OPNUM_softmax ? memory_of(plan, cmd, TENON_SOFTMAX_LSE) : NULL;
     if (fault == F_late_tie && plan->op == TENON_OPNUM_softmax)
         spoil_late_tie(plan, cmd);
-    if (fault == F_lse_off && lse)
-        *lse += 1e-4f;
+    if (plan->op == TENON_OPNUM_softmax)
+        spoil_stats(plan, cmd);
+    if (asks_workspace())
+        spoil_workspace(plan, cmd, y);
+    spoil_process();
     if (fault == F_input_written && x && x != y)
         x[0] ^= 1;
     if (!y)
         return;
+    if (differs())
+        y[0] ^= 1;
     if (fault == F_before_written)
         y[-(int)TENON_DTYPE_SIZE(t->dtype)] ^= 1;
     int64_t cols = columns(t), rows = tenon_tensor_count(t) / cols;
@@ -257,9 +354,10 @@ static int32_t enqueue_one(struct tenon_queue *queue, const struct tenon_cmd *cm
     const struct tenon_cmd *cmds[1] = {&copy};
     const struct plan *plan = cmd->kind == TENON_CMD_RUN ? (const struct plan *)(const void *)cmd->plan : NULL;
     if (plan) {
-        before_run(plan);
+        runs++;
+        before_run(plan, cmd);
         copy.plan = plan->real;
-        if (fault == F_stale && ++runs % 7 == 0) {
+        if (fault == F_stale && runs % 7 == 0) {
             copy = (struct tenon_cmd){.struct_size = sizeof(copy), .kind = TENON_CMD_FILL, .n_args = 1};
             for (uint32_t i = 0; i < cmd->n_args && !copy.args; i++)
                 copy.args = cmd->args[i].buffer ? &cmd->args[i] : NULL;
@@ -276,11 +374,31 @@ static int32_t enqueue_one(struct tenon_queue *queue, const struct tenon_cmd *cm
     return status;
 }
 
+/* Several at once: spoilt as a batch only. */
+static int32_t enqueue_batch(struct tenon_queue *queue, const struct tenon_cmd *const *cmds, uint32_t n, uint64_t *seq)
+{
+    const struct tenon_cmd *order[64];
+    struct tenon_cmd copy[64];
+    if (n > 64)
+        return host->fail(host, TENON_E_UNSUPPORTED, "layer faulty takes 64 commands");
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t from = fault == F_batch_reversed ? n - 1 - i : i;
+        copy[i] = *cmds[from];
+        order[i] = &copy[i];
+        if (copy[i].kind == TENON_CMD_RUN)
+            copy[i].plan = ((const struct plan *)(const void *)copy[i].plan)->real;
+    }
+    return next->enqueue(queue, order, n, seq);
+}
+
 static int32_t enqueue(struct tenon_queue *queue, const struct tenon_cmd *const *cmds, uint32_t n, uint64_t *seq)
 {
     int32_t status = TENON_OK;
-    for (uint32_t i = 0; i < n && !status; i++)
-        status = enqueue_one(queue, cmds[i], seq);
+    if (n == 1 || fault == F_batch_partial)
+        for (uint32_t i = 0; i < n && !status; i++)
+            status = enqueue_one(queue, cmds[i], seq);
+    else
+        status = enqueue_batch(queue, cmds, n, seq);
     if (!status && fault == F_numbers_jump)
         *seq += 1;
     return status;
@@ -290,6 +408,13 @@ static int32_t queue_wait(struct tenon_queue *queue, uint64_t seq, uint64_t time
 {
     int32_t status = next->queue_wait(queue, fault == F_numbers_jump && seq ? seq - 1 : seq, timeout_ns);
     return fault == F_wait_unknown && status == TENON_E_INVALID ? TENON_OK : status;
+}
+
+static void device_close(struct tenon_device *device)
+{
+    next->device_close(device);
+    if (fault == F_close_crash)
+        raise(SIGSEGV);
 }
 
 const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *from);
@@ -303,7 +428,7 @@ const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *from
     }
     for (fault = 0; fault < FAULTS && (!name || strcmp(name, fault_names[fault])); fault++)
         ;
-    if (fault == FAULTS) {
+    if (fault == FAULTS && (!name || strcmp(name, "none"))) {
         from->fail(from, TENON_E_INVALID, "TENON_LAYER_FAULTY_FAULT names no fault");
         return NULL;
     }
@@ -316,6 +441,9 @@ const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *from
     table.plan_destroy = plan_destroy;
     table.enqueue = enqueue;
     table.queue_wait = queue_wait;
+    table.device_close = device_close;
+    if (tenon__faulty_is_late())
+        tenon__faulty_late_table(&table);
     table.plan_record = NULL; /* the host replays */
     if (fault == F_prints) {
         printf("hello\n");

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * What the files of the layer share. */
+#ifndef CONFORM_FAULTY_H
+#define CONFORM_FAULTY_H
+
+#include <tenon/backend.h>
+
+#define FAULT(name, op, text, by) F_##name,
+enum {
+#include "faults.def"
+    FAULTS
+};
+#undef FAULT
+
+extern const struct tenon_host *tenon__faulty_host;
+extern const struct tenon_backend *tenon__faulty_next;
+extern int tenon__faulty_fault;
+
+/* Whether the fault is a queue whose work is done later than it says; then the table needs these. */
+int tenon__faulty_is_late(void);
+void tenon__faulty_late_table(struct tenon_backend *table);
+
+#endif
