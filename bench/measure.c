@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SAMPLE_S 0.02 /* a round of one side takes at least about this long */
+#define SETTLE_S 0.08 /* thread pools spin about this long for the next loop, on processors that others measure */
 
 struct side_state {
     struct bench_row row;
@@ -162,6 +164,11 @@ static void call_cost_row(const struct bench_options *options, const struct benc
         snprintf(row->refused, sizeof row->refused, "%s", why.text);
 }
 
+static void settle(void)
+{
+    nanosleep(&(struct timespec){0, (long)(SETTLE_S * 1e9)}, NULL);
+}
+
 static int rounds(const struct bench_options *options, const struct conform_case *c, struct side_state *states,
                   struct roof *roof)
 {
@@ -169,6 +176,7 @@ static int rounds(const struct bench_options *options, const struct conform_case
     double copy = 0, flops = 0;
 
     for (uint32_t r = 0; r < options->rounds; r++) {
+        settle();
         copy = tenon__roof_copy(roof, &how);
         flops = tenon__roof_flops(roof);
         for (uint32_t s = 0; s < options->n_sides; s++) {
@@ -177,6 +185,7 @@ static int rounds(const struct bench_options *options, const struct conform_case
                 continue;
             tenon__bench_progress(options, "%s %s %s %s, round %u of %u", state->row.op, state->row.name, state->row.dtype,
                                   options->side[s].device, r + 1, options->rounds);
+            settle();
             /* One run for the caches and threads that the side before took. */
             if (run_many(&options->side[s], state, c, 1) < 0)
                 continue;
