@@ -21,7 +21,8 @@ static const struct tenon_attr_spec *find(const struct tenon_op_contract *contra
         if (n < 64)
             names[n++] = contract->attrs[i].name;
     }
-    tenon_why_set(why, TENON_E_ARG, "%s has no attribute '%s'%s", contract->name, name, cli_near(name, names, n));
+    tenon_why_set(why, TENON_E_ARG, "%s has no attribute '%s'%s", contract->name, name,
+                  cli_near_or_all(name, names, n));
     return NULL;
 }
 

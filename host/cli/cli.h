@@ -36,6 +36,9 @@ int cli_fail_status(int32_t status);
 int cli_getopt(int argc, char **argv, const char *shorts, const struct option *longs);
 /* ", did you mean 'x'?" or "" in a static buffer. */
 const char *cli_near(const char *word, const char *const *names, uint32_t n);
+
+/* The same, or else "; there are a, b, c". */
+const char *cli_near_or_all(const char *word, const char *const *names, uint32_t n);
 /* The operator, or NULL after a message. */
 const struct tenon_op_contract *cli_op(const char *name);
 /* "4096x1024", "scalar" for rank 0 */

@@ -39,7 +39,8 @@ static int index_of(const struct tenon_op_contract *op, const char *name, int ou
             return (int)i;
     }
     const char *kind = output < 0 ? "tensor" : output ? "output" : "input";
-    tenon_why_set(why, TENON_E_ARG, "%s has no %s '%s'%s", op->name, kind, name, cli_near(name, names, n));
+    tenon_why_set(why, TENON_E_ARG, "%s has no %s '%s'%s", op->name, kind, name,
+                  cli_near_or_all(name, names, n));
     return -1;
 }
 

@@ -51,6 +51,18 @@ const char *cli_near(const char *word, const char *const *names, uint32_t n)
     return text;
 }
 
+const char *cli_near_or_all(const char *word, const char *const *names, uint32_t n)
+{
+    static char text[256];
+    const char *near = cli_near(word, names, n);
+    if (near[0])
+        return near;
+    size_t length = (size_t)snprintf(text, sizeof text, "; there %s", n == 1 ? "is" : "are");
+    for (uint32_t i = 0; i < n && length < sizeof text; i++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "%s %s", i ? "," : "", names[i]);
+    return n ? text : "";
+}
+
 int cli_getopt(int argc, char **argv, const char *shorts, const struct option *longs)
 {
     opterr = 0;
