@@ -61,6 +61,16 @@ grep -q "skipped" "$scratch/out" && check "memory and hostile descriptors passed
     sh -c "! grep -E '^ok [0-9]+ - (softmax|linear) case' '$scratch/out' | grep -qv '# SKIP'"
 check "null, profile core" 1 "$tenon" conform --plugin "$null/libtenon-null.so" --op softmax --stop
 
+# Every executor against every other: those of the CPU in two exact cases; in check-full all devices in all cases.
+if [ "$level" = full ]; then
+    check "matrix" 0 "$tenon" conform --matrix
+    grep '^# executor' "$scratch/out"
+elif [ "$(uname -m)" = x86_64 ]; then
+    check "matrix of the CPU, softmax" 0 "$tenon" conform --matrix --device cpu --op softmax --case 11
+    check "matrix of the CPU, linear" 0 "$tenon" conform --matrix --device cpu --op linear --case 5
+fi
+check "matrix of one plugin" 2 "$tenon" conform --matrix --plugin "$null/libtenon-null.so"
+
 # Two runners report what one reports, in the same order.
 check "two jobs" 0 "$tenon" conform --device cpu --op linear --jobs 2
 grep '^ok' "$scratch/out" >"$scratch/two"

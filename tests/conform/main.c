@@ -172,6 +172,10 @@ static int parse(struct options *o, int argc, char **argv)
         fprintf(stderr, "tenon conform: unexpected \"%s\"\n", argv[optind]);
         return -1;
     }
+    if (o->matrix && (o->plugin || o->isa)) {
+        fprintf(stderr, "tenon conform: --matrix runs every device and every ISA: no --plugin, no --isa\n");
+        return -1;
+    }
     if (o->only >= 0 && !o->op) {
         fprintf(stderr, "tenon conform: --case needs --op\n");
         return -1;

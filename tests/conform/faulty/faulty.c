@@ -310,10 +310,19 @@ static void spoil_process(void)
 #endif
 }
 
+/* A value whose last bit is a small part of it. */
+static int is_plain(const struct tenon_tensor *t, const void *y)
+{
+    uint32_t size = peek_word(t, y, 0) & 0x7fffffff;
+    return t->dtype == TENON_F32 && size > 0x10000000 && size < 0x7f000000;
+}
+
 static int differs(void)
 {
-    const char *threads = getenv("TENON_THREADS"); /* the suite sets it; the backend is not told */
-    return (fault == F_runs_differ && runs % 2) || (fault == F_threads_differ && threads && atoi(threads) >= 3);
+    const char *threads = getenv("TENON_THREADS"); /* the suite sets them; the backend is not told */
+    const char *isa = getenv("TENON_CPU_ISA");
+    return (fault == F_isa_differs && isa && strcmp(isa, "scalar") == 0) || (fault == F_runs_differ && runs % 2) ||
+           (fault == F_threads_differ && threads && atoi(threads) >= 3);
 }
 
 static void after_run(const struct plan *plan, const struct tenon_cmd *cmd)
@@ -331,7 +340,7 @@ static void after_run(const struct plan *plan, const struct tenon_cmd *cmd)
         x[0] ^= 1;
     if (!y)
         return;
-    if (differs())
+    if (differs() && is_plain(t, y))
         y[0] ^= 1;
     if (fault == F_before_written)
         y[-(int)TENON_DTYPE_SIZE(t->dtype)] ^= 1;
