@@ -76,9 +76,20 @@ static int32_t read_tensors(struct job *job, const struct tenon_tensor *tensors)
     return TENON_OK;
 }
 
+/* Columns of a work-group of a long row; there are at most 8192 of them. */
+static uint64_t tile_of(uint64_t cols)
+{
+    uint64_t tile = WHOLE_COLS;
+    while (cols / tile > 8192)
+        tile *= 2;
+    return tile;
+}
+
 /* Depends on cols and the device, never on rows. 0: rows are too long for the device. */
 static uint32_t choose_local(const struct gpu_limits *limits, uint64_t cols, uint32_t sweeps)
 {
+    /* of a longer row, a tile */
+    cols = cols > WHOLE_COLS ? tile_of(cols) : cols;
     if (limits->vector) /* an invocation is a vector: it does a row, without a barrier */
         return 1;
     uint32_t local = cols <= 1024 ? 64 : cols <= 8192 ? 128 : 256;
@@ -274,9 +285,7 @@ static int add_join(struct job *job, const struct long_row *at, uint32_t tiled)
 
 static int32_t add_long_rows(struct job *job)
 {
-    struct long_row at = {.tile = WHOLE_COLS};
-    while (job->cols / at.tile > 8192)
-        at.tile *= 2;
+    struct long_row at = {.tile = tile_of(job->cols)};
     at.tiles = (job->cols + at.tile - 1) / at.tile;
     job->work_rows = job->algo == TENON_SOFTMAX_THREE_PASS_RELOAD && job->y.slot != GPU_SLOT_NONE && job->y.dtype != TENON_F32;
     at.states = job->work_rows * job->cols * 4;

@@ -181,7 +181,8 @@ TN_FN tn_pair sm_rebase(uint opt, tn_pair s, float ref, float r, float t)
         d = tn_pair_make(p.hi, p.lo + d.lo * t);
     }
     tn_pair moved = tn_pair_mul_pair(s, tn_exp_pair(d.hi));
-    return tn_pair_add(moved, moved.hi * d.lo);
+    /* of a difference beyond the type the low part is NaN, and nothing is left of s */
+    return tn_pair_add(moved, (tn_bits(d.hi) & 0x7fffffffu) < TN_INF_BITS ? moved.hi * d.lo : 0.0f);
 }
 
 /* a * 2^n against r, where |n*ln2 - r| < 0.4. */
@@ -416,9 +417,11 @@ TN_FN sm_stats sm_row_stats(uint opt, sm_row row, sm_sums sums, sm_end end)
         stats.margin = 0u;
         stats.entropy = 0u;
     }
-    stats.energy = tn_bits(-tn_float(stats.lse) / row.t);
+    /* lse / T, also where lse = R T + ln S is beyond the type */
+    float split = end.mode == SM_EMPTY ? row.sink : end.r + end.log_s / row.t;
+    stats.energy = tn_bits((stats.lse & 0x7fffffffu) < TN_INF_BITS ? -tn_float(stats.lse) / row.t : -split);
     stats.energy = row.t == 0.0f ? TN_NEG_INF_BITS : stats.energy;
-    stats.energy = stats.lse == TN_NEG_INF_BITS ? TN_INF_BITS : stats.energy;
+    stats.energy = end.mode == SM_EMPTY && !sunk ? TN_INF_BITS : stats.energy;
     if (end.mode == SM_NAN) {
         stats.max = TN_NAN_BITS;
         stats.lse = TN_NAN_BITS;
