@@ -38,12 +38,13 @@ for name in $names; do
         bytes "$cl"
         echo "0};"
     } >>"$tmp"
-    for variant in 0 1 2 3; do
+    for variant in 0 1 2 3 7; do
         [ -n "$GLSLC" ] || continue
         flags=
         [ $((variant & 1)) = 0 ] || flags="$flags -DTN_STORAGE16"
         [ $((variant & 2)) = 0 ] || flags="$flags -DTN_INF_NAN"
         spv=$dir/$name.$variant.spv
+        [ $((variant & 4)) = 0 ] || flags="$flags -DTN_INT64"
         $GLSLC -std=460 -fshader-stage=compute --target-env=vulkan1.2 -DTN_GLSL $flags -I "$src" "$src/$name.k" -o "$spv"
         ${SPIRV_VAL:-:} --target-env vulkan1.2 "$spv"
         {
@@ -68,8 +69,9 @@ done
         echo "    {.name = \"$name\", .signature = ${name}_signature, .opencl = ${name}_opencl,"
         echo "     .opencl_size = sizeof(${name}_opencl) - 1,"
         if [ -n "$GLSLC" ]; then
-            echo "     .spirv = {${name}_spirv0, ${name}_spirv1, ${name}_spirv2, ${name}_spirv3},"
-            echo "     .spirv_size = {sizeof(${name}_spirv0), sizeof(${name}_spirv1), sizeof(${name}_spirv2), sizeof(${name}_spirv3)},"
+            echo "     .spirv = {${name}_spirv0, ${name}_spirv1, ${name}_spirv2, ${name}_spirv3, [7] = ${name}_spirv7},"
+            echo "     .spirv_size = {sizeof(${name}_spirv0), sizeof(${name}_spirv1), sizeof(${name}_spirv2), sizeof(${name}_spirv3),"
+            echo "         [7] = sizeof(${name}_spirv7)},"
         fi
         echo "    },"
     done

@@ -24,9 +24,10 @@ struct gpu_kernel {
     const char *signature;     /* one letter an argument: b(uffer) u(32) i(32) f(32) */
     const char *opencl;        /* source, includes expanded, comments stripped */
     size_t opencl_size;
-    /* SPIR-V words by variant: bit 0 = 8 and 16-bit storage, bit 1 = SignedZeroInfNanPreserve 32 */
-    const uint32_t *spirv[4];
-    size_t spirv_size[4]; /* bytes */
+    /* SPIR-V words by variant, NULL where there is none: bit 0 = 8 and 16-bit storage, bit 1 = SignedZeroInfNanPreserve 32, bit 2 =
+     * 64-bit integers */
+    const uint32_t *spirv[8];
+    size_t spirv_size[8]; /* bytes */
 };
 /* All kernels, sorted by name; NULL past the end. The table is generated at build time from shaders/ *.k. */
 const struct gpu_kernel *gpu_kernel_at(uint32_t i);

@@ -15,6 +15,8 @@
  * Not in the dialect: return in a kernel, casts (T)x, size_t, 64-bit integers, bool in a struct or buffer, % on signed integers,
  * float literals in hexadecimal. Unsigned literals end in u.
  *
+ * TN_HOLD is TN_UNROLL but where vectors are wide: there the stack is as good as the registers, which are few.
+ *
  * TN_UNROLL before a `for` whose trip count is constant: arrays indexed by such loops are registers. (Some devices end a shader without a
  * word after 65535 rounds of loops in all; recipes bound what an invocation does.)
  *
@@ -26,6 +28,9 @@
  * Vectors: an invocation works on TN_VW neighbouring elements at once, of the types tn_vf, tn_vi, tn_vu and tn_vb (the result of a
  * comparison), with the operators of the language and tn_select. TN_VW is 1 (plain scalars) but where the device's compiler runs
  * invocations one after the other on a CPU: there explicit vectors give what a GPU has anyhow.
+ *
+ * TN_GET_LONG(b, i, first, second) and TN_PUT_LONG move words i and i + 1 (i even, b a multiple of 8 bytes) in one access of 64 bits where
+ * TN_LONG is 1; some software devices pay for each access, whatever its size.
  *
  * TN_RUNTIME(#line) keeps a preprocessor line for the device's own compiler (the rest is expanded at build time).
  */
@@ -96,6 +101,7 @@ TN_RUNTIME(#endif)
 TN_RUNTIME(#ifdef POCL_DEVICE_ADDRESS_BITS)
 TN_RUNTIME(#define TN_VW 16u)
 TN_RUNTIME(#define TN_WIDE 1)
+TN_RUNTIME(#define TN_HOLD)
 TN_RUNTIME(#define TN_FN static inline __attribute__((overloadable, always_inline)))
 TN_RUNTIME(typedef float16 tn_vf; typedef int16 tn_vi; typedef uint16 tn_vu; typedef int16 tn_vb;)
 TN_RUNTIME(#define tn_vbits(f) as_uint16(f))
@@ -117,6 +123,7 @@ TN_RUNTIME(#define tn_vat(v, lane) (((__private uint *)&(v))[lane]))
 TN_RUNTIME(#else)
 TN_RUNTIME(#define TN_VW 1u)
 TN_RUNTIME(#define TN_WIDE 0)
+TN_RUNTIME(#define TN_HOLD _Pragma("unroll"))
 TN_RUNTIME(#define TN_FN static inline)
 TN_RUNTIME(typedef float tn_vf; typedef int tn_vi; typedef uint tn_vu; typedef int tn_vb;)
 TN_RUNTIME(#define tn_vbits(f) as_uint(f))
@@ -143,6 +150,9 @@ TN_RUNTIME(#endif)
 #define tn_get8(b, i) ((uint)((__global const uchar *)(b))[i])
 #define tn_get16(b, i) ((uint)((__global const ushort *)(b))[i])
 #define tn_put16(b, i, u) (((__global ushort *)(b))[i] = (ushort)(u))
+#define TN_LONG 0
+#define TN_GET_LONG(b, i, first, second)
+#define TN_PUT_LONG(b, i, first, second)
 
 #else /* TN_GLSL */
 
@@ -154,6 +164,9 @@ TN_RUNTIME(#endif)
 #ifdef TN_STORAGE16
 #extension GL_EXT_shader_16bit_storage : require
 #extension GL_EXT_shader_8bit_storage : require
+#endif
+#ifdef TN_INT64
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #endif
 #ifdef TN_INF_NAN
 #extension GL_EXT_spirv_intrinsics : require
@@ -188,7 +201,7 @@ spirv_execution_mode(capabilities = [4466], 4461, 32); /* SignedZeroInfNanPreser
 #define tn_vat(v, lane) (v)
 
 layout(local_size_x_id = 0) in;
-#define TN_SPEC(id, name) layout(constant_id = id) const uint name = 0u;
+#define TN_SPEC(id, name) layout(constant_id = id) const uint name = 1u; /* 1: the size of an array may be one */
 #define LOCAL gl_WorkGroupSize.x
 
 #define TN_FN
@@ -217,6 +230,7 @@ layout(push_constant, std430) uniform tn_args_ {
 #define TN_END }
 #define TN_SHARED(type, name, count) shared type name[count];
 #define TN_UNROLL [[unroll]]
+#define TN_HOLD [[unroll]]
 
 #define TN_LID gl_LocalInvocationIndex
 #define TN_GROUP_X gl_WorkGroupID.x
@@ -240,6 +254,22 @@ layout(push_constant, std430) uniform tn_args_ {
 #define tn_fmax(a, b) max((a), (b))
 #define tn_fmin(a, b) min((a), (b))
 #define tn_select(no, yes, condition) ((condition) ? (yes) : (no))
+
+#ifdef TN_INT64
+#define TN_LONG 1
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer tn_longs_ { uint64_t w[]; };
+#define TN_GET_LONG(b, i, first, second)                       \
+    {                                                          \
+        uvec2 long_ = unpack32(tn_longs_(b).w[(i) >> 1u]);     \
+        first = long_.x;                                       \
+        second = long_.y;                                      \
+    }
+#define TN_PUT_LONG(b, i, first, second) tn_longs_(b).w[(i) >> 1u] = pack64(uvec2(first, second));
+#else
+#define TN_LONG 0
+#define TN_GET_LONG(b, i, first, second)
+#define TN_PUT_LONG(b, i, first, second)
+#endif
 
 #ifdef TN_STORAGE16
 layout(buffer_reference, std430, buffer_reference_align = 2) buffer tn_shorts_ { uint16_t w[]; };

@@ -22,6 +22,8 @@ enum { STATS_ANY = 1, STATS_ARGMAX = 2, STATS_MARGIN = 4, STATS_ENTROPY = 8, STA
 #define WHOLE_COLS UINT64_C(65536)
 #endif
 
+#define HELD_COLS_MIN 256u /* shorter rows do not pay for a kernel of their own */
+
 struct job {
     const struct tenon_softmax_params *params;
     const struct gpu_limits *limits;
@@ -131,15 +133,56 @@ static void add_options(const struct job *job, struct gpu_launch *launch, uint32
     gpu_launch_spec(launch, plain ? options : 0);
 }
 
+static uint32_t stride_of(const struct gpu_rows *rows, uint64_t n)
+{
+    return n > 1 ? (uint32_t)rows->stride : 0;
+}
+
+/* Neighbours that an invocation of softmax_held takes at once. */
+static uint32_t chunk_of(const struct gpu_limits *limits)
+{
+    return limits->vector ? 2 * limits->vector : 2;
+}
+
+/* Chunks that an invocation of softmax_held has of these rows, a power of two; 0: that kernel is not for them. */
+static uint32_t held_chunks(const struct job *job)
+{
+    const uint32_t plain = TENON_SOFTMAX_THREE_PASS_RECOMPUTE << 1 | 1u << 6 | 1u << 8;
+    uint32_t held = job->limits->software ? 16 : 1, most = job->limits->software ? 64 : 8;
+    uint64_t wide = (uint64_t)chunk_of(job->limits) * job->local;
+    /* every chunk lies on 8 bytes */
+    if (options_of(job, WHOLE) != plain || job->cols <= HELD_COLS_MIN || job->cols % chunk_of(job->limits) != 0 ||
+        ((job->x.stride | job->y.stride) & 1) != 0)
+        return 0;
+    while (held < most && held * wide < job->cols)
+        held *= 2;
+    return held * wide < job->cols ? 0 : held;
+}
+
+/* A launch of softmax_held; 0: no memory. */
+static int add_held(struct job *job, uint32_t held, uint64_t row, uint64_t n, const uint32_t groups[3])
+{
+    struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_held", job->local);
+    if (launch == NULL)
+        return 0;
+    for (uint32_t i = 0; i < 3; i++)
+        launch->groups[i] = groups[i];
+    gpu_launch_spec(launch, options_of(job, WHOLE));
+    gpu_launch_spec(launch, held);
+    gpu_launch_spec(launch, (uint64_t)held * chunk_of(job->limits) * job->local == job->cols);
+    tenon__gpu_bind(launch, &job->x, row, 0);
+    tenon__gpu_bind(launch, &job->y, row, 0);
+    gpu_launch_u32(launch, (uint32_t)job->cols);
+    gpu_launch_u32(launch, stride_of(&job->x, n));
+    gpu_launch_u32(launch, stride_of(&job->y, n));
+    gpu_launch_u32(launch, options_of(job, WHOLE));
+    return 1;
+}
+
 /* One value a row: element `row` of a list, or the only one. */
 static void bind_list(struct gpu_launch *launch, const struct gpu_rows *list, uint64_t row)
 {
     tenon__gpu_bind(launch, list, 0, list->cols == 1 ? 0 : row);
-}
-
-static uint32_t stride_of(const struct gpu_rows *rows, uint64_t n)
-{
-    return n > 1 ? (uint32_t)rows->stride : 0;
 }
 
 static void add_floats(const struct job *job, struct gpu_launch *launch)
@@ -152,6 +195,9 @@ static void add_floats(const struct job *job, struct gpu_launch *launch)
 
 static int add_rows(struct job *job, uint64_t row, uint64_t n, const uint32_t groups[3])
 {
+    uint32_t held = held_chunks(job);
+    if (held)
+        return add_held(job, held, row, n, groups);
     struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_row", job->local);
     if (launch == NULL)
         return 0;

@@ -228,7 +228,8 @@ static void fill_limits(struct vk_adapter *adapter, const struct answers *a)
     adapter->int8 = a->f12.shaderInt8 != 0;
     adapter->float16 = a->f12.shaderFloat16 != 0;
     uint32_t storage16 = a->f11.storageBuffer16BitAccess && a->f12.storageBuffer8BitAccess;
-    adapter->variant = (storage16 ? 1u : 0) | (a->p12.shaderSignedZeroInfNanPreserveFloat32 ? 2u : 0);
+    adapter->variant = (storage16 ? 1u : 0) | (a->p12.shaderSignedZeroInfNanPreserveFloat32 ? 2u : 0) |
+                       (adapter->int64 ? 4u : 0);
     uint32_t wg_max = limits->maxComputeWorkGroupInvocations;
     if (limits->maxComputeWorkGroupSize[0] < wg_max)
         wg_max = limits->maxComputeWorkGroupSize[0];

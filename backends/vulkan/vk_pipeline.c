@@ -71,7 +71,7 @@ static void store_cache(struct tenon_device *device)
 /* The words of the richest variant that the device can run. */
 static const uint32_t *find_spirv(const struct gpu_kernel *kernel, uint32_t can, size_t *size)
 {
-    for (uint32_t variant = 4; variant-- > 0;)
+    for (uint32_t variant = 8; variant-- > 0;)
         if (kernel->spirv[variant] && (variant & ~can) == 0) {
             *size = kernel->spirv_size[variant];
             return kernel->spirv[variant];

@@ -166,6 +166,31 @@ TN_FN void tn_vstore_bits(TN_BUF b, uint type, uint i, uint n, tn_vu bits)
     }
 }
 
+TN_STRUCT(tn_vtwo) { tn_vu lo; tn_vu hi; };
+
+/* The 2 TN_VW words from i on, all of which exist; i is even and b a multiple of 8 bytes. */
+TN_FN tn_vtwo tn_vload_two(TN_BUF b, uint i)
+{
+    tn_vtwo two;
+    if (TN_LONG != 0) {
+        TN_GET_LONG(b, i, two.lo, two.hi)
+    } else {
+        two.lo = tn_vget32(b, i);
+        two.hi = tn_vget32(b, i + TN_VW);
+    }
+    return two;
+}
+
+TN_FN void tn_vstore_two(TN_BUF b, uint i, tn_vu lo, tn_vu hi)
+{
+    if (TN_LONG != 0) {
+        TN_PUT_LONG(b, i, lo, hi)
+    } else {
+        tn_vput32(b, i, lo);
+        tn_vput32(b, i + TN_VW, hi);
+    }
+}
+
 TN_FN float tn_load_i8(TN_BUF b, uint i)
 {
     return tn_real(tn_as_int(tn_get8(b, i) << 24) >> 24);
