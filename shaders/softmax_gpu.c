@@ -22,7 +22,7 @@ enum { STATS_ANY = 1, STATS_ARGMAX = 2, STATS_MARGIN = 4, STATS_ENTROPY = 8, STA
 #define WHOLE_COLS UINT64_C(65536)
 #endif
 
-#define HELD_COLS_MIN 256u /* shorter rows do not pay for a kernel of their own */
+#define PAIRED_COLS_MIN 256u /* shorter rows do not pay for a kernel of their own */
 
 struct job {
     const struct tenon_softmax_params *params;
@@ -125,23 +125,31 @@ static uint32_t options_of(const struct job *job, uint32_t tiled)
            has_row_scale << 13 | sink << 14 | has_scale << 16 | has_t << 17 | job->stats << 18 | tiled << 22;
 }
 
+/* Neighbours that an invocation takes at once of an f32 row. */
+static uint32_t chunk_of(const struct gpu_limits *limits)
+{
+    return limits->vector ? 2 * limits->vector : 2;
+}
+
+/* Rows of f32, of whole chunks, each on 8 bytes. */
+static int in_chunks(const struct job *job)
+{
+    return job->x.dtype == TENON_F32 && job->y.dtype == TENON_F32 && job->cols % chunk_of(job->limits) == 0 &&
+           ((job->x.stride | job->y.stride) & 1) == 0;
+}
+
 /* The combinations that get a kernel of their own: the plain ones, which are the fast path. By the attributes alone, as all else. */
 static void add_options(const struct job *job, struct gpu_launch *launch, uint32_t options)
 {
     const uint32_t free = 1u | 15u << 6 | 3u << 22; /* kind, types, tiles */
     int plain = (options & ~free) == TENON_SOFTMAX_THREE_PASS_RECOMPUTE << 1 && job->x.dtype == job->y.dtype;
     gpu_launch_spec(launch, plain ? options : 0);
+    gpu_launch_spec(launch, plain && job->cols > PAIRED_COLS_MIN && in_chunks(job));
 }
 
 static uint32_t stride_of(const struct gpu_rows *rows, uint64_t n)
 {
     return n > 1 ? (uint32_t)rows->stride : 0;
-}
-
-/* Neighbours that an invocation of softmax_held takes at once. */
-static uint32_t chunk_of(const struct gpu_limits *limits)
-{
-    return limits->vector ? 2 * limits->vector : 2;
 }
 
 /* Chunks that an invocation of softmax_held has of these rows, a power of two; 0: that kernel is not for them. */
@@ -150,9 +158,7 @@ static uint32_t held_chunks(const struct job *job)
     const uint32_t plain = TENON_SOFTMAX_THREE_PASS_RECOMPUTE << 1 | 1u << 6 | 1u << 8;
     uint32_t held = job->limits->software ? 16 : 1, most = job->limits->software ? 64 : 8;
     uint64_t wide = (uint64_t)chunk_of(job->limits) * job->local;
-    /* every chunk lies on 8 bytes */
-    if (options_of(job, WHOLE) != plain || job->cols <= HELD_COLS_MIN || job->cols % chunk_of(job->limits) != 0 ||
-        ((job->x.stride | job->y.stride) & 1) != 0)
+    if (options_of(job, WHOLE) != plain || job->cols <= PAIRED_COLS_MIN || !in_chunks(job))
         return 0;
     while (held < most && held * wide < job->cols)
         held *= 2;

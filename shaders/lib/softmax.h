@@ -27,9 +27,9 @@ TN_SPEC(1, OPTIONS)
 #define STATS ((opt >> 18) & 15u)     /* set of SM_STATS_*; 0: no statistics */
 #define TILED ((opt >> 22) & 3u)      /* softmax_row: SM_WHOLE, SM_SUM or SM_WRITE */
 /* Elements from a buffer's address to the first; in the argument alone. */
-#define SM_X_SHIFT ((options >> 24) & 1u)
+#define SM_X_SHIFT (DT_X == DT_F32 ? 0u : (options >> 24) & 1u)
 #define SM_MASK_SHIFT ((options >> 25) & 3u)
-#define SM_Y_SHIFT ((options >> 27) & 1u)
+#define SM_Y_SHIFT (DT_Y == DT_F32 ? 0u : (options >> 27) & 1u)
 
 #include "num.h"
 #include "reduce.h"
@@ -67,6 +67,9 @@ TN_FN tn_vi sm_key(tn_vu bits)
     key = bits == 0x80000000u ? 0 : key;
     return (bits & 0x7fffffffu) > TN_INF_BITS ? SM_KEY_NAN : key;
 }
+
+/* The same of values whose NaN are found otherwise, and with the sign of 0. */
+#define sm_raw_key(bits) (tn_vas_int(bits) ^ ((tn_vas_int(bits) >> 31) & 0x7fffffff))
 
 /* The value of a key. NaN reads as 0 and so do the infinities: where one of them is the maximum, no difference with it is ever used. */
 #define sm_key_bits_(key) ((key) <= SM_KEY_NEG_INF || (key) >= SM_KEY_INF ? 0 : (key) ^ (((key) >> 31) & 0x7fffffff))
