@@ -31,7 +31,7 @@ names=$(for k; do basename "$k" .k; done | LC_ALL=C sort)
 for name in $names; do
     cl=$dir/$name.cl
     $CPP -P -undef -nostdinc -x c -DTN_OPENCL -I "$src" "$src/$name.k" >"$cl.tmp"
-    sed 's/^TN_RUNTIME(\(.*\))$/\1/' "$cl.tmp" >"$cl"
+    sed 's/^TN_RUNTIME(\(.*\))$/\1/; s/TN_PRAGMA_(/_Pragma(/' "$cl.tmp" >"$cl"
     rm -f "$cl.tmp"
     {
         echo "static const char ${name}_opencl[] = {"

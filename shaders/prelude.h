@@ -32,7 +32,8 @@
  * TN_GET_LONG(b, i, first, second) and TN_PUT_LONG move words i and i + 1 (i even, b a multiple of 8 bytes) in one access of 64 bits where
  * TN_LONG is 1; some software devices pay for each access, whatever its size.
  *
- * TN_RUNTIME(#line) keeps a preprocessor line for the device's own compiler (the rest is expanded at build time).
+ * TN_RUNTIME(#line) keeps a preprocessor line for the device's own compiler (the rest is expanded at build time); a _Pragma in it is
+ * TN_PRAGMA_.
  */
 #ifndef TN_PRELUDE_H
 #define TN_PRELUDE_H
@@ -123,7 +124,7 @@ TN_RUNTIME(#define tn_vat(v, lane) (((__private uint *)&(v))[lane]))
 TN_RUNTIME(#else)
 TN_RUNTIME(#define TN_VW 1u)
 TN_RUNTIME(#define TN_WIDE 0)
-TN_RUNTIME(#define TN_HOLD _Pragma("unroll"))
+TN_RUNTIME(#define TN_HOLD TN_PRAGMA_("unroll"))
 TN_RUNTIME(#define TN_FN static inline)
 TN_RUNTIME(typedef float tn_vf; typedef int tn_vi; typedef uint tn_vu; typedef int tn_vb;)
 TN_RUNTIME(#define tn_vbits(f) as_uint(f))
