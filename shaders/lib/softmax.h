@@ -26,10 +26,11 @@ TN_SPEC(1, OPTIONS)
 #define HAS_T (opt & 0x20000u)        /* T may differ from 1 */
 #define STATS ((opt >> 18) & 15u)     /* set of SM_STATS_*; 0: no statistics */
 #define TILED ((opt >> 22) & 3u)      /* softmax_row: SM_WHOLE, SM_SUM or SM_WRITE */
-/* Elements from a buffer's address to the first; in the argument alone. */
-#define SM_X_SHIFT (DT_X == DT_F32 ? 0u : (options >> 24) & 1u)
+/* Elements from a buffer's address to the first; in the argument alone. They are 0 for f32, but lavapipe's code for the tiles of plain rows
+ * takes twice as long where they are not added. */
+#define SM_X_SHIFT ((options >> 24) & 1u)
 #define SM_MASK_SHIFT ((options >> 25) & 3u)
-#define SM_Y_SHIFT (DT_Y == DT_F32 ? 0u : (options >> 27) & 1u)
+#define SM_Y_SHIFT ((options >> 27) & 1u)
 
 #include "num.h"
 #include "reduce.h"
