@@ -275,17 +275,23 @@ int32_t tenon__check_queue_wait(struct hook *hook, struct tenon_queue *queue, ui
 
 /* ---- recordings ---- */
 
+/* What a recording plays it has copied, so that may be destroyed (R40); what that one uses is listed by each_ref itself. */
+static int is_copied(struct hook *hook, uint32_t kind, const void *key)
+{
+    struct hook_object *object = kind == HOOK_PLAN ? tenon__hook_find(hook, kind, key) : NULL;
+    return object && ((const struct check_plan *)object->data)->recorded;
+}
+
 static void count_ref(void *context, struct hook *hook, uint32_t kind, const void *key)
 {
-    (void)hook, (void)kind, (void)key;
-    ++*(uint32_t *)context;
+    *(uint32_t *)context += !is_copied(hook, kind, key);
 }
 
 static void keep_ref(void *context, struct hook *hook, uint32_t kind, const void *key)
 {
     struct check_plan *plan = context;
-    (void)hook;
-    plan->ref[plan->n_refs++] = (struct check_ref){kind, key};
+    if (!is_copied(hook, kind, key))
+        plan->ref[plan->n_refs++] = (struct check_ref){kind, key};
 }
 
 static int32_t remember_recording(struct hook *hook, struct hook_object *device, const struct tenon_cmd *const *cmds,

@@ -169,7 +169,9 @@ struct tenon_backend {
     int32_t (*queue_wait)(struct tenon_queue *queue, uint64_t seq, uint64_t timeout_ns);
 
     /* Optional (NULL or beyond struct_size). [device] Bakes commands and buffers into a plan that is enqueued as RUN
-     * with n_args == 0. */
+     * with n_args == 0. The buffers and created plans that the commands name must outlive its use; a recording among
+     * them is copied and may be destroyed. Rationale: as a child graph is cloned into its parent, so that a caller
+     * composes recordings without keeping the parts. */
     int32_t (*plan_record)(struct tenon_device *device, const struct tenon_cmd *const *cmds, uint32_t n,
                            struct tenon_plan **plan);
     /* Optional. [thread-safe] Named, revisioned extensions. */

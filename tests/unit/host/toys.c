@@ -98,5 +98,8 @@ void toys_remove(const char *folder)
 
 void toys_path(void)
 {
-    setenv("TENON_BACKEND_PATH", built(), 1);
+    char path[8192];
+    const char *more = getenv("TENON_TEST_LAYER_PATH"); /* of run-checked.t */
+    snprintf(path, sizeof path, "%s:%s", built(), more ? more : "");
+    setenv("TENON_BACKEND_PATH", path, 1);
 }
