@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Prints ops.am: the files of every operator in ops.def, by room, as automake variables. Run by autogen.sh and, when ops.def changes,
-# by make. With this a new operator is its own files and one line in ops.def.
+# Prints ops.am: the files of every operator in ops.def, by room, as automake variables. Run by autogen.sh and, when ops.def or
+# the files present change, by make. With this a new operator is its own files and one line in ops.def.
 set -e
+export LC_ALL=C # the same order whoever runs it
 cd "$(dirname "$0")/.."
 ops=$(sed -n 's/^TENON_OP([0-9]*, *\([a-z0-9_]*\)).*/\1/p' plugin-api/tenon/ops.def)
 
