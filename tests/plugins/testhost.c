@@ -4,6 +4,7 @@
 #include "testhost.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,18 +19,25 @@ static struct testhost *mine(const struct tenon_host *host)
     return result;
 }
 
+/* Of the texts: backends talk from any thread. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void host_log(const struct tenon_host *host, int32_t level, const char *message)
 {
     struct testhost *h = mine(host);
+    pthread_mutex_lock(&lock);
     size_t used = strlen(h->log);
     h->errors += level == TENON_LOG_ERROR;
     h->lines++;
     snprintf(h->log + used, sizeof h->log - used, "%s\n", message);
+    pthread_mutex_unlock(&lock);
 }
 
 static int32_t host_fail(const struct tenon_host *host, int32_t status, const char *message)
 {
+    pthread_mutex_lock(&lock);
     snprintf(mine(host)->failure, sizeof mine(host)->failure, "%s", message);
+    pthread_mutex_unlock(&lock);
     return status;
 }
 

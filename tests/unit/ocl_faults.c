@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "backends/opencl/ocl.h"
+#include "tests/plugins/testhost.h"
 #include "tests/tap.h"
 
 const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *host);
@@ -89,69 +90,8 @@ static int objects(void)
     return (int)(made - released) - failed_make;
 }
 
-/* ---- a host that counts ---- */
-
-static atomic_int live;
-static int alloc_fail_at, allocs;
-static char fail_text[512];
-
-static void host_log(const struct tenon_host *host, int32_t level, const char *message)
-{
-    (void)host, (void)level, (void)message;
-}
-static int32_t host_fail(const struct tenon_host *host, int32_t status, const char *message)
-{
-    (void)host;
-    snprintf(fail_text, sizeof fail_text, "%s", message);
-    return status;
-}
-static void *host_alloc(const struct tenon_host *host, size_t size, size_t align)
-{
-    (void)host;
-    void *memory = NULL;
-    if (++allocs == alloc_fail_at)
-        return NULL;
-    if (posix_memalign(&memory, align < sizeof(void *) ? sizeof(void *) : align, size ? size : 1))
-        return NULL;
-    live++;
-    return memory;
-}
-static void host_free(const struct tenon_host *host, void *memory)
-{
-    (void)host;
-    if (memory)
-        live--;
-    free(memory);
-}
+static struct testhost host; /* counts */
 static char cache_dir[] = "/tmp/tenon-ocl-XXXXXX";
-static const char *host_config(const struct tenon_host *host, const char *key)
-{
-    (void)host;
-    return strcmp(key, "cache_dir") ? NULL : cache_dir;
-}
-static void host_parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void *, uint32_t), void *context)
-{
-    (void)host;
-    for (uint32_t i = 0; i < n; i++)
-        fn(context, i);
-}
-static const void *host_extension(const struct tenon_host *host, const char *id)
-{
-    (void)host, (void)id;
-    return NULL;
-}
-static const struct tenon_host host = {
-    .struct_size = sizeof host,
-    .abi_minor = TENON_ABI_MINOR,
-    .name = "ocl_faults",
-    .log = host_log,
-    .fail = host_fail,
-    .alloc = host_alloc,
-    .free = host_free,
-    .config = host_config,
-    .parallel = host_parallel,
-    .extension = host_extension,
-};
 
 /* ---- one life ---- */
 
@@ -337,13 +277,14 @@ static int32_t one_life(struct life *life)
 {
     memset(life, 0, sizeof *life);
     memset(calls, 0, sizeof calls);
-    fired = allocs = 0;
-    fail_text[0] = 0;
+    fired = 0;
+    host.allocs = 0;
+    host.failure[0] = 0;
     ocl_find_reset();
     life->memory = aligned_alloc(4096, 4096);
     int32_t status = live_through(life);
-    char text[sizeof fail_text];
-    memcpy(text, fail_text, sizeof text);
+    char text[sizeof host.failure];
+    memcpy(text, host.failure, sizeof text);
     if (life->queue)
         (void)backend->queue_wait(life->queue, life->seq, UINT64_MAX);
     if (life->other)
@@ -359,7 +300,7 @@ static int32_t one_life(struct life *life)
     backend->buffer_destroy(life->import);
     backend->device_close(life->device);
     free(life->memory);
-    memcpy(fail_text, text, sizeof text);
+    memcpy(host.failure, text, sizeof text);
     return status;
 }
 
@@ -385,15 +326,15 @@ static int try_failure(int call, unsigned at, cl_int error, unsigned *bad)
     int32_t status = one_life(&life);
     int hit = fired, left = objects(), good;
     fail_call = -1;
-    good = !life.broken_batch && !life.wrong && left == 0 && live == 0 &&
+    good = !life.broken_batch && !life.wrong && left == 0 && host.live == 0 &&
            (status == TENON_OK || (status < 0 && status >= TENON_E_INTERNAL &&
-                                   (fail_text[0] || status == TENON_E_NODEVICE)));
+                                   (host.failure[0] || status == TENON_E_NODEVICE)));
     if (!good) {
         tap_note("%s, time %u, %s: status %d \"%s\", %d objects and %d allocations left%s%s", call_name[call], at,
-                 ocl_error_name(error), status, fail_text, left, live, life.broken_batch ? ", half a batch ran" : "",
+                 ocl_error_name(error), status, host.failure, left, (int)host.live, life.broken_batch ? ", half a batch ran" : "",
                  life.wrong ? ", wrong results" : "");
         ++*bad;
-        live = 0;
+        host.live = 0;
     }
     return hit;
 }
@@ -404,18 +345,22 @@ int main(void)
     struct life life;
     uint32_t count = 0;
 
+    static const char *const config[] = {"cache_dir", cache_dir, NULL};
+    testhost_init(&host);
+    host.config = config;
     if (!mkdtemp(cache_dir))
         bail("no temporary directory");
     for (int i = 0; i < ROWS * COLS; i++)
         input[i] = (float)((i * 37) % 64) / 8 - 4;
-    backend = tenon_backend_entry_v1(&host);
-    ok(backend && backend == tenon_backend_entry_v1(&host), "the entry is idempotent");
+    backend = tenon_backend_entry_v1(&host.base);
+    ok(backend && backend == tenon_backend_entry_v1(&host.base), "the entry is idempotent");
     if (backend->device_count(&count) || count == 0)
         return tap_skip_all("no OpenCL device");
     wrap_table();
     is_int(one_life(&life), TENON_OK, "a life without failures");
-    ok(!life.wrong && !life.broken_batch && life.lines > 0 && objects() == 0 && live == 0,
-       "its results are right, it reports %u kernels and leaves nothing behind (%d, %d)", life.lines, objects(), live);
+    ok(!life.wrong && !life.broken_batch && life.lines > 0 && objects() == 0 && host.live == 0,
+       "its results are right, it reports %u kernels and leaves nothing behind (%d, %d)", life.lines, objects(),
+       (int)host.live);
     unsigned cold[AT_COUNT], used[AT_COUNT];
     memcpy(cold, calls, sizeof cold);
     is_int(one_life(&life), TENON_OK, "and one with cached programs");
@@ -444,15 +389,15 @@ int main(void)
     unsigned bad = 0, n = 0;
     int32_t status;
     for (int at = 1;; at++, n++) {
-        alloc_fail_at = at;
+        host.fail_at = (uint64_t)at;
         status = one_life(&life);
-        int over = allocs < at;
-        alloc_fail_at = 0;
-        if (objects() || live || life.wrong || life.broken_batch || (status && status != TENON_E_NOMEM)) {
-            tap_note("allocation %d: status %d \"%s\", %d objects, %d allocations left", at, status, fail_text, objects(),
-                     live);
+        int over = host.allocs < (uint64_t)at;
+        host.fail_at = 0;
+        if (objects() || host.live || life.wrong || life.broken_batch || (status && status != TENON_E_NOMEM)) {
+            tap_note("allocation %d: status %d \"%s\", %d objects, %d allocations left", at, status, host.failure, objects(),
+                     (int)host.live);
             bad++;
-            live = 0;
+            host.live = 0;
         }
         if (over)
             break;

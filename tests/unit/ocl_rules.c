@@ -10,61 +10,13 @@
 #include <tenon/ops/softmax.h>
 
 #include "backends/opencl/ocl.h"
+#include "tests/plugins/testhost.h"
 #include "tests/tap.h"
 
 const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *host);
 
-static _Thread_local char said[512];
-
-static void host_log(const struct tenon_host *host, int32_t level, const char *message)
-{
-    (void)host, (void)level, (void)message;
-}
-static int32_t host_fail(const struct tenon_host *host, int32_t status, const char *message)
-{
-    (void)host;
-    snprintf(said, sizeof said, "%s", message);
-    return status;
-}
-static void *host_alloc(const struct tenon_host *host, size_t size, size_t align)
-{
-    (void)host;
-    void *memory = NULL;
-    return posix_memalign(&memory, align < sizeof(void *) ? sizeof(void *) : align, size ? size : 1) ? NULL : memory;
-}
-static void host_free(const struct tenon_host *host, void *memory)
-{
-    (void)host;
-    free(memory);
-}
-static const char *host_config(const struct tenon_host *host, const char *key)
-{
-    (void)host, (void)key;
-    return NULL;
-}
-static void host_parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void *, uint32_t), void *context)
-{
-    (void)host;
-    for (uint32_t i = 0; i < n; i++)
-        fn(context, i);
-}
-static const void *host_extension(const struct tenon_host *host, const char *id)
-{
-    (void)host, (void)id;
-    return NULL;
-}
-static const struct tenon_host host = {
-    .struct_size = sizeof host,
-    .abi_minor = TENON_ABI_MINOR,
-    .name = "ocl_rules",
-    .log = host_log,
-    .fail = host_fail,
-    .alloc = host_alloc,
-    .free = host_free,
-    .config = host_config,
-    .parallel = host_parallel,
-    .extension = host_extension,
-};
+static struct testhost host;
+#define said host.failure
 
 enum { ROWS = 5, COLS = 96, BYTES = ROWS * COLS * 4, THREADS = 4, ROUNDS = 30, BATCHES = 3 * OCL_RING };
 
@@ -114,7 +66,6 @@ static struct tenon_cmd run_of(const struct tenon_bind *args, struct tenon_buffe
 static int32_t submit(struct tenon_queue *queue, const struct tenon_cmd *cmd, uint64_t *seq)
 {
     const struct tenon_cmd *cmds[1] = {cmd};
-    said[0] = 0;
     return backend->enqueue(queue, cmds, 1, seq);
 }
 
@@ -301,7 +252,8 @@ int main(void)
     uint32_t count = 0;
     struct tenon_queue *queue = NULL, *other = NULL;
 
-    backend = tenon_backend_entry_v1(&host);
+    testhost_init(&host);
+    backend = tenon_backend_entry_v1(&host.base);
     if (backend->device_count(&count) || !count)
         return tap_skip_all("no OpenCL device");
     is_int(backend->device_open(count, NULL, &device), TENON_E_INVALID, "device_open: %s", said);
