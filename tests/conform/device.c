@@ -19,6 +19,7 @@
 
 #define ARENA_MAX (UINT64_C(3) << 30)
 #define ARENA_MIN (UINT64_C(256) << 20)
+#define CHILD_LEAKED 23
 
 static uint64_t page_size(void)
 {
@@ -45,6 +46,10 @@ static void set_or_unset(const char *name, const char *value)
         setenv(name, value, 1);
 }
 
+/* Only in a build with a leak sanitizer. The child must not run the exit handlers, which are the runner's, so it asks
+ * itself. */
+extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
 static void child_main(const struct device *device, int fd)
 {
     struct rlimit none = {0, 0};
@@ -56,7 +61,7 @@ static void child_main(const struct device *device, int fd)
     set_or_unset("TENON_THREADS", device->threads ? text : NULL);
     device_child(device, fd);
     fflush(NULL);
-    _exit(0);
+    _exit(__lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check() ? CHILD_LEAKED : 0);
 }
 
 static int child_fork(struct device *device)
@@ -200,13 +205,16 @@ int device_close(struct device *device, struct device_answer *answer)
     return child_reap(device, hung, answer);
 }
 
-void device_stop(struct device *device)
+int device_stop(struct device *device)
 {
     struct device_answer answer;
-    device_close(device, &answer);
+    int bad = device_close(device, &answer);
+    if (bad)
+        fprintf(stderr, "tenon conform: %s: %s while it closed\n", device->opened.spec, answer.text);
     if (device->arena)
         munmap(device->arena, device->arena_size);
     device->arena = NULL;
+    return bad;
 }
 
 int device_put(struct device *device, const struct conform_case *c, uint32_t place, struct device_ask *ask)

@@ -68,9 +68,11 @@ struct device {
 
 /* Starts the child and opens the device. 0, or non-zero with opened.status and opened.text saying why. */
 int device_start(struct device *device);
-void device_stop(struct device *device);
-/* Closes the device and waits for the child to end. Non-zero when it did not end well: answer->text says how. */
+/* Closes the device and waits for the child to end. Non-zero when it did not end well (a crash, a hang, a sanitizer's
+ * report): answer->text says how. */
 int device_close(struct device *device, struct device_answer *answer);
+/* The same and gives the arena back; says on standard error what went wrong. */
+int device_stop(struct device *device);
 /* Sends a case and waits for the answer. 0: answer is there. Else the child is gone (it is started again by the next
  * ask) and answer->text says how: "CRASH SIGSEGV", "EXIT 1", "TIMEOUT 60 s". */
 int device_ask(struct device *device, const struct device_ask *ask, struct device_answer *answer);

@@ -66,7 +66,7 @@ static int job_start(struct report *report, struct job *jobs, uint32_t i, void (
         report->job = i;
         report->to = ends[1];
         run(context);
-        _exit(0);
+        _exit(report->broken);
     }
     close(ends[1]);
     jobs[i].from = ends[0];

@@ -225,6 +225,10 @@ static void run_all(void *context)
             if (report_turn(&suite->report))
                 suite_case(suite, op, n);
     }
+    /* How the processes end after all that counts as well: what a sanitizer found in them is said by their status. */
+    for (uint32_t i = 0; i < suite->n_workers; i++)
+        suite->report.broken |= device_stop(&suite->worker[i]);
+    suite->report.broken |= device_stop(&suite->device);
 }
 
 /* The same device with 1, 2, 3 and 7 threads, where the host's threads matter. */
@@ -264,12 +268,10 @@ int tenon__conform_main(int argc, char **argv)
     status = 2;
     if (report_begin(&suite.report, &options, &suite.device, count_all(&options)) == 0) {
         if (options.jobs > 1)
-            device_stop(&suite.device); /* each runner has its own */
+            suite.report.broken |= device_stop(&suite.device); /* each runner has its own */
         jobs_run(&suite.report, options.jobs, run_all, &suite);
         status = report_end(&suite.report, &suite.device);
     }
-    for (uint32_t i = 0; i < suite.n_workers; i++)
-        device_stop(&suite.worker[i]);
     device_stop(&suite.device);
     return status;
 }

@@ -201,7 +201,8 @@ int suite_matrix(const struct options *options)
         }
     }
     for (uint32_t i = 0; i < m->n; i++)
-        device_stop(&m->device[i]);
+        if (device_stop(&m->device[i]) && !status)
+            status = 1;
     free(m);
     return status;
 }

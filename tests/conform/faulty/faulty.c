@@ -421,6 +421,7 @@ static int32_t queue_wait(struct tenon_queue *queue, uint64_t seq, uint64_t time
 
 static void device_close(struct tenon_device *device)
 {
+    tenon__faulty_sow();
     next->device_close(device);
     if (fault == F_close_crash)
         raise(SIGSEGV);
@@ -437,7 +438,7 @@ const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *from
     }
     for (fault = 0; fault < FAULTS && (!name || strcmp(name, fault_names[fault])); fault++)
         ;
-    if (fault == FAULTS && (!name || strcmp(name, "none"))) {
+    if (fault == FAULTS && !tenon__faulty_seed(name) && (!name || strcmp(name, "none"))) {
         from->fail(from, TENON_E_INVALID, "TENON_LAYER_FAULTY_FAULT names no fault");
         return NULL;
     }

@@ -22,4 +22,8 @@ extern int tenon__faulty_fault;
 int tenon__faulty_is_late(void);
 void tenon__faulty_late_table(struct tenon_backend *table);
 
+/* seeds.def: whether the name is one of them, which is then the one to sow; and sowing it. */
+int tenon__faulty_seed(const char *name);
+void tenon__faulty_sow(void);
+
 #endif
