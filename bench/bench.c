@@ -255,8 +255,10 @@ int tenon__bench_main(int argc, char **argv)
     if (!rows)
         return no_operator(options.op ? options.op : "*");
     options.progress = !options.json && isatty(STDERR_FILENO);
-    /* Before libtenon, a software driver and a peer's runtime read them. OpenMP must not spin while another side is measured. */
-    static const char *const variables[] = {"TENON_THREADS", "OMP_NUM_THREADS", "POCL_MAX_PTHREAD_COUNT", "LP_NUM_THREADS"};
+    /* Before libtenon, a software driver and a peer's runtime read them. OpenMP must not spin while another side is
+     * measured. */
+    static const char *const variables[] = {"TENON_THREADS", "OMP_NUM_THREADS", "POCL_MAX_PTHREAD_COUNT",
+                                            "LP_NUM_THREADS"};
     snprintf(text, sizeof text, "%u", options.threads);
     for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
         setenv(variables[i], text, 1);

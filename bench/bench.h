@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Inside `tenon bench`. bench.c: options, devices and peers; measure.c: a row; cost.c: what a call costs; report.c: how rows look;
- * roof*.c: the machine's limits. The rows themselves are in tests/conform/ops/<op>_suite.c, beside the cases of the suite. */
+ * Inside `tenon bench`. bench.c: options, devices and peers; measure.c: a row; cost.c: what a call costs; report.c: how
+ * rows look; roof*.c: the machine's limits. The rows themselves are in tests/conform/ops/<op>_suite.c, beside the cases
+ * of the suite. */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
@@ -46,13 +47,13 @@ struct bench_row {
     char refused[240]; /* why there is no measurement, or empty */
 };
 
-/* Measures one row on all sides, in turns, and reports each. Returns 0; 1 when two sides disagree about the result; -1 after a
- * message when the row could not be measured at all. */
+/* Measures one row on all sides, in turns, and reports each. Returns 0; 1 when two sides disagree about the result; -1
+ * after a message when the row could not be measured at all. */
 int tenon__bench_measure(const struct bench_options *options, const struct conform_op *op,
                          const struct conform_bench *bench, struct roof *roof);
 
-/* Seconds that one enqueue of a prepared plan takes, waiting for the result included: the least of a few thousand calls' means in
- * *min and the median in *median. A status of libtenon otherwise, with its sentence in `why`. */
+/* Seconds that one enqueue of a prepared plan takes, waiting for the result included: the least of a few thousand
+ * calls' means in *min and the median in *median. A status of libtenon otherwise, with its sentence in `why`. */
 int32_t tenon__bench_call_cost(struct tenon_context *context, const struct conform_case *c, uint32_t rounds,
                                double *median, double *min, struct tenon_why *why);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The cost of the ABI: a tiny operator through a prepared plan and a queue, straight at the host's table of the backend. */
+ * The cost of the ABI: a tiny operator through a prepared plan and a queue, straight at the host's table of the
+ * backend. */
 #include "bench.h"
 
 #include <string.h>

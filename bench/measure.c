@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * One row. All sides keep their tensors on their device and take turns, and the roofs are measured between the turns, so that a
- * machine that slows down slows all of them. */
+ * One row. All sides keep their tensors on their device and take turns, and the roofs are measured between the turns,
+ * so that a machine that slows down slows all of them. */
 #include "bench.h"
 
 #include <math.h>
@@ -30,7 +30,8 @@ static void refuse(struct side_state *state, const char *text)
 }
 
 /* n runs, then the end of the last. Seconds, negative on failure. */
-static double run_many(const struct bench_side *side, struct side_state *state, const struct conform_case *c, uint64_t n)
+static double run_many(const struct bench_side *side, struct side_state *state, const struct conform_case *c,
+                       uint64_t n)
 {
     double start = tenon__now();
     int32_t status = TENON_OK;
@@ -55,7 +56,8 @@ static int place(const struct bench_side *side, struct side_state *state, const 
             refuse(state, tenon_error());
             return -1;
         }
-        state->value[i] = (struct tenon_value){.tensor = slot->tensor, .memory = state->memory[i], .offset = slot->lead};
+        state->value[i] =
+            (struct tenon_value){.tensor = slot->tensor, .memory = state->memory[i], .offset = slot->lead};
     }
     return 0;
 }
@@ -183,8 +185,8 @@ static int rounds(const struct bench_options *options, const struct conform_case
             struct side_state *state = &states[s];
             if (state->row.refused[0])
                 continue;
-            tenon__bench_progress(options, "%s %s %s %s, round %u of %u", state->row.op, state->row.name, state->row.dtype,
-                                  options->side[s].device, r + 1, options->rounds);
+            tenon__bench_progress(options, "%s %s %s %s, round %u of %u", state->row.op, state->row.name,
+                                  state->row.dtype, options->side[s].device, r + 1, options->rounds);
             settle();
             /* One run for the caches and threads that the side before took. */
             if (run_many(&options->side[s], state, c, 1) < 0)
@@ -213,7 +215,8 @@ static int rounds(const struct bench_options *options, const struct conform_case
     return 0;
 }
 
-/* Whether the sides agree with the first that has a result. 16-bit results and different orders of summation differ by far less. */
+/* Whether the sides agree with the first that has a result. 16-bit results and different orders of summation differ by
+ * far less. */
 static int compare(const struct bench_options *options, struct side_state *states)
 {
     const struct side_state *first = NULL;
@@ -228,8 +231,8 @@ static int compare(const struct bench_options *options, struct side_state *state
         }
         double apart = distance(first, state);
         if (!(apart < 0.01)) {
-            fprintf(stderr, "tenon: %s %s: %s and %s disagree: relative distance %.3g\n", first->row.op, first->row.name,
-                    first->row.side->device, state->row.side->device, apart);
+            fprintf(stderr, "tenon: %s %s: %s and %s disagree: relative distance %.3g\n", first->row.op,
+                    first->row.name, first->row.side->device, state->row.side->device, apart);
             bad = 1;
         }
     }

@@ -50,8 +50,9 @@ void tenon__bench_head(const struct bench_options *options, struct roof *roof)
         flops = tenon__roof_flops(roof);
     if (options->json)
         return;
-    printf("multiply-add peak %.1f GFLOP/s (f32, %s, %u threads); copy roofs are measured with each case's own bytes\n\n",
-           flops / 1e9, tenon__roof_isa(roof), options->threads);
+    printf(
+        "multiply-add peak %.1f GFLOP/s (f32, %s, %u threads); copy roofs are measured with each case's own bytes\n\n",
+        flops / 1e9, tenon__roof_isa(roof), options->threads);
     printf("%-16s %-20s %-5s %-14s %10s %10s %8s %9s %9s %9s  %s\n", "op", "case", "dtype", "device", "median ms",
            "min ms", "GB/s", "GFLOP/s", "roof GB/s", "% of roof", "kernel");
 }
@@ -111,7 +112,8 @@ void tenon__bench_report(const struct bench_options *options, const struct bench
     if (row->refused[0])
         printf("not measured: %s\n", row->refused);
     else if (row->call_cost)
-        printf("%.0f ns a run through plan and queue (least %.0f ns)  %s\n", row->median_s * 1e9, row->min_s * 1e9, row->impl);
+        printf("%.0f ns a run through plan and queue (least %.0f ns)  %s\n", row->median_s * 1e9, row->min_s * 1e9,
+               row->impl);
     else {
         char roof[16] = "-", share[16] = "-";
         if (row->roof_bytes_s > 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The roofs that a row of `tenon bench` is measured against: how fast this machine copies memory and how many multiply-adds it
- * does, on the same number of threads and in the same process. */
+ * The roofs that a row of `tenon bench` is measured against: how fast this machine copies memory and how many
+ * multiply-adds it does, on the same number of threads and in the same process. */
 #ifndef BENCH_ROOF_H
 #define BENCH_ROOF_H
 
@@ -43,11 +43,11 @@ const char *tenon__roof_isa(const struct roof *roof);
 /* f32 operations a second: the best of all measurements so far, one of which is made now. */
 double tenon__roof_flops(struct roof *roof);
 
-/* Sets the footprint of the following copies: `bytes` in all, half of it read and half written, as a kernel that moves that many bytes
- * would. The best so far is forgotten. 0 or -1 when out of memory. */
+/* Sets the footprint of the following copies: `bytes` in all, half of it read and half written, as a kernel that moves
+ * that many bytes would. The best so far is forgotten. 0 or -1 when out of memory. */
 int tenon__roof_footprint(struct roof *roof, double bytes);
-/* Bytes a second, read plus written: the best since the footprint was set, some of which is measured now. *how names the copy:
- * "memcpy" or "stream". */
+/* Bytes a second, read plus written: the best since the footprint was set, some of which is measured now. *how names
+ * the copy: "memcpy" or "stream". */
 double tenon__roof_copy(struct roof *roof, const char **how);
 
 double tenon__now(void); /* seconds, monotonic */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The oneDNN peer: that library's own kernels behind the plugin ABI, so that `tenon bench --peer onednn` measures both on the same path.
- * It takes what oneDNN has an equal of and is never found by a search for devices. onednn_plugin.c: memory and queues;
- * onednn_ops.c: which primitive an operator becomes. */
+ * The oneDNN peer: that library's own kernels behind the plugin ABI, so that `tenon bench --peer onednn` measures both
+ * on the same path. It takes what oneDNN has an equal of and is never found by a search for devices. onednn_plugin.c:
+ * memory and queues; onednn_ops.c: which primitive an operator becomes. */
 #ifndef BENCH_PEERS_ONEDNN_H
 #define BENCH_PEERS_ONEDNN_H
 

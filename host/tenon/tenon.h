@@ -14,9 +14,9 @@
  *     if (tenon_run(ctx, TENON_OPNUM_softmax, NULL, v, TENON_SOFTMAX_N_TENSORS)) ...
  *     tenon_context_close(ctx);
  *
- * Every function that can fail returns a status (tenon/status.h) and leaves a sentence for tenon_error() of the calling thread. Outputs
- * are set only on success. A context and everything made from it belong to one thread at a time; different contexts are
- * independent. Every destroy takes NULL.
+ * Every function that can fail returns a status (tenon/status.h) and leaves a sentence for tenon_error() of the calling
+ * thread. Outputs are set only on success. A context and everything made from it belong to one thread at a time;
+ * different contexts are independent. Every destroy takes NULL.
  */
 #ifndef TENON_TENON_H
 #define TENON_TENON_H
@@ -45,26 +45,29 @@ void tenon_parallel_set(tenon_parallel_fn parallel, void *user);
 
 /* ---- devices ---- */
 
-/* selector: the grammar of TENON_DEVICE; NULL: the environment's TENON_DEVICE, else "auto". NODEVICE when nothing matches, with every
- * candidate and reason in tenon_error(); never another device than asked for. INVALID with the column on a syntax error. */
+/* selector: the grammar of TENON_DEVICE; NULL: the environment's TENON_DEVICE, else "auto". NODEVICE when nothing
+ * matches, with every candidate and reason in tenon_error(); never another device than asked for. INVALID with the
+ * column on a syntax error. */
 int32_t tenon_context_open(const char *selector, struct tenon_context **context) TENON_MUST_USE;
 void tenon_context_close(struct tenon_context *context);
 
-/* The ABI below, for callers that want plans, queues and recordings of their own: the host's checked table (layers included). */
+/* The ABI below, for callers that want plans, queues and recordings of their own: the host's checked table (layers
+ * included). */
 const struct tenon_backend *tenon_context_backend(const struct tenon_context *context);
 struct tenon_device *tenon_context_device(const struct tenon_context *context);
 const struct tenon_device_info *tenon_context_info(const struct tenon_context *context);
 /* "vulkan:0": opens the same device again. */
 const char *tenon_context_spec(const struct tenon_context *context);
 
-/* One thing found or refused while looking for devices. reason: NULL when usable; else a stable code ("NO_SYMBOL", "DLOPEN",
- * "FILTERED", ...) of SPEC.md, with detail a sentence. A plugin that failed has index UINT32_MAX. */
+/* One thing found or refused while looking for devices. reason: NULL when usable; else a stable code ("NO_SYMBOL",
+ * "DLOPEN", "FILTERED", ...) of SPEC.md, with detail a sentence. A plugin that failed has index UINT32_MAX. */
 struct tenon_report_entry {
     uint32_t struct_size, index;
     const char *backend, *path, *version, *reason, *detail;
     struct tenon_device_info info;
 };
-/* Looks at every plugin (or, with a selector, at those it can match). The report is the caller's; free it. [thread-safe] */
+/* Looks at every plugin (or, with a selector, at those it can match). The report is the caller's; free it.
+ * [thread-safe] */
 struct tenon_report {
     uint32_t n;
     const struct tenon_report_entry *const *entries;
@@ -92,7 +95,8 @@ struct tenon_value tenon_value_memory(struct tenon_memory *memory, uint64_t offs
 int32_t tenon_memory_create(struct tenon_context *context, uint64_t size, struct tenon_memory **memory) TENON_MUST_USE;
 void tenon_memory_destroy(struct tenon_memory *memory);
 /* Ordered with the runs of the context. write copies at once (data may be reused on return); read waits. */
-int32_t tenon_memory_write(struct tenon_memory *memory, uint64_t offset, const void *data, uint64_t size) TENON_MUST_USE;
+int32_t tenon_memory_write(struct tenon_memory *memory, uint64_t offset, const void *data,
+                           uint64_t size) TENON_MUST_USE;
 int32_t tenon_memory_read(struct tenon_memory *memory, uint64_t offset, void *data, uint64_t size) TENON_MUST_USE;
 int32_t tenon_memory_copy(struct tenon_memory *to, uint64_t to_offset, struct tenon_memory *from, uint64_t from_offset,
                           uint64_t size) TENON_MUST_USE;
@@ -100,9 +104,9 @@ int32_t tenon_memory_fill(struct tenon_memory *memory, uint64_t offset, uint32_t
 
 /* ---- running ---- */
 
-/* Runs one operator. params NULL: the defaults. Plans are cached by descriptor. Values in host memory are imported when the
- * device can alias them, else copied in and out; when any value is in host memory the call returns after the results are
- * there, else it only submits (tenon_finish waits). UNSUPPORTED names what the device lacks. */
+/* Runs one operator. params NULL: the defaults. Plans are cached by descriptor. Values in host memory are imported when
+ * the device can alias them, else copied in and out; when any value is in host memory the call returns after the
+ * results are there, else it only submits (tenon_finish waits). UNSUPPORTED names what the device lacks. */
 int32_t tenon_run(struct tenon_context *context, uint32_t op, const void *params, const struct tenon_value *values,
                   uint32_t n) TENON_MUST_USE;
 /* Whether tenon_run would accept it; the same path as tenon_run's, without running. */

@@ -127,8 +127,9 @@ int32_t tenon_cmd_check(const struct tenon_cmd *cmd, const struct tenon_device_i
     TENON_MUST_USE;
 
 /* A tensor as a matrix: all leading axes folded into `rows` with one stride (elements) between them; the last axis is
- * contiguous. Axes of length 1 fold always; rows <= 1 has row_stride == cols; leading strides of 0 (broadcast) fold when
- * all of them are. UNSUPPORTED when they do not fold, SHAPE for rank 0. For tensors that tenon_op_check accepted. */
+ * contiguous. Axes of length 1 fold always; rows <= 1 has row_stride == cols; leading strides of 0 (broadcast) fold
+ * when all of them are. UNSUPPORTED when they do not fold, SHAPE for rank 0. For tensors that tenon_op_check
+ * accepted. */
 int32_t tenon_tensor_rows(const struct tenon_tensor *tensor, int64_t *rows, int64_t *row_stride,
                           int64_t *cols) TENON_MUST_USE;
 /* Row-major without gaps (axes of length 1 may have any stride; an empty tensor is). */
@@ -152,7 +153,8 @@ int32_t tenon_why_set(struct tenon_why *why, int32_t status, const char *format,
 const char *tenon_closest(const char *word, const char *const *names, uint32_t n);
 
 /* The checks of a RUN that need memory ranges: overlap of outputs with inputs and outputs. range[i] = {begin, end}
- * bytes of tensor i in one address space, {0,0} when absent. ALIAS unless disjoint or an allowed exact in-place pair. */
+ * bytes of tensor i in one address space, {0,0} when absent. ALIAS unless disjoint or an allowed exact in-place
+ * pair. */
 int32_t tenon_op_check_alias(const struct tenon_op_contract *contract, const void *params,
                              const struct tenon_tensor *tensors, const uint64_t (*range)[2],
                              struct tenon_why *why) TENON_MUST_USE;

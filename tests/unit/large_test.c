@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Tensors past the sizes where 32-bit offsets break: over 2^31 elements on the CPU backend (in place, bf16: 4 GiB), over 128 MiB on
- * every other device. Rows are constant, so every right answer is exactly 1/cols whatever rounds. */
+ * Tensors past the sizes where 32-bit offsets break: over 2^31 elements on the CPU backend (in place, bf16: 4 GiB),
+ * over 128 MiB on every other device. Rows are constant, so every right answer is exactly 1/cols whatever rounds. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -58,8 +58,8 @@ static void big_device(const char *device)
     memset(y, 0xff, size);
     const int32_t wrote = tenon_memory_write(memory, 0, x, size);
     const int32_t ran = wrote ? wrote : tenon_run(context, TENON_OPNUM_softmax, NULL, v, TENON_SOFTMAX_N_TENSORS);
-    is_int(ran ? ran : tenon_memory_read(memory, size, y, size), TENON_OK, "%s: softmax of 192 MiB in a buffer of 384 MiB",
-           device);
+    is_int(ran ? ran : tenon_memory_read(memory, size, y, size), TENON_OK,
+           "%s: softmax of 192 MiB in a buffer of 384 MiB", device);
     int64_t wrong = 0;
     for (int64_t i = 0; i < n; i++)
         wrong += y[i] != 1.0f / 256;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Every OpenCL call that the backend makes fails once, at every place it is made, with each of several errors. A whole life of the
- * backend (find, open, make, run, read, close) then has to end in the right results or in a status with a sentence, must not have
- * run half a batch, must leave no object and no memory behind, and the next life must succeed. */
+ * Every OpenCL call that the backend makes fails once, at every place it is made, with each of several errors. A whole
+ * life of the backend (find, open, make, run, read, close) then has to end in the right results or in a status with a
+ * sentence, must not have run half a batch, must leave no object and no memory behind, and the next life must
+ * succeed. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* nftw */
 #endif
@@ -81,7 +82,8 @@ static void wrap_table(void)
 static int objects(void)
 {
     unsigned made = calls[AT_clCreateContext] + calls[AT_clCreateCommandQueue] + calls[AT_clCreateBuffer] +
-                    calls[AT_clCreateProgramWithSource] + calls[AT_clCreateProgramWithBinary] + calls[AT_clCreateKernel];
+                    calls[AT_clCreateProgramWithSource] + calls[AT_clCreateProgramWithBinary] +
+                    calls[AT_clCreateKernel];
     unsigned released = calls[AT_clReleaseContext] + calls[AT_clReleaseCommandQueue] + calls[AT_clReleaseMemObject] +
                         calls[AT_clReleaseProgram] + calls[AT_clReleaseKernel];
     int failed_make = fired && (fail_call == AT_clCreateContext || fail_call == AT_clCreateCommandQueue ||
@@ -170,12 +172,24 @@ static int32_t run(struct life *life)
     const struct tenon_bind copy[2] = {{life->z, 0}, {life->y, 0}}, read[2] = {{life->host, 0}, {life->z, 0}};
     const struct tenon_bind fill[2] = {{life->y, 0}, {life->z, 0}};
     const struct tenon_cmd commands[] = {
-        {.struct_size = sizeof(struct tenon_cmd), .kind = TENON_CMD_FILL, .n_args = 1, .args = &fill[0], .size = BYTES,
+        {.struct_size = sizeof(struct tenon_cmd),
+         .kind = TENON_CMD_FILL,
+         .n_args = 1,
+         .args = &fill[0],
+         .size = BYTES,
          .value = POISON},
-        {.struct_size = sizeof(struct tenon_cmd), .kind = TENON_CMD_FILL, .n_args = 1, .args = &fill[1], .size = BYTES,
+        {.struct_size = sizeof(struct tenon_cmd),
+         .kind = TENON_CMD_FILL,
+         .n_args = 1,
+         .args = &fill[1],
+         .size = BYTES,
          .value = POISON},
-        {.struct_size = sizeof(struct tenon_cmd), .kind = TENON_CMD_RUN, .n_args = TENON_SOFTMAX_N_TENSORS, .args = args,
-         .plan = life->plan, .workspace = {life->workspace, 0}},
+        {.struct_size = sizeof(struct tenon_cmd),
+         .kind = TENON_CMD_RUN,
+         .n_args = TENON_SOFTMAX_N_TENSORS,
+         .args = args,
+         .plan = life->plan,
+         .workspace = {life->workspace, 0}},
         {.struct_size = sizeof(struct tenon_cmd), .kind = TENON_CMD_COPY, .n_args = 2, .args = copy, .size = BYTES}};
     const struct tenon_cmd *first[2] = {&commands[0], &commands[1]}, *second[2] = {&commands[2], &commands[3]};
     int32_t status;
@@ -223,8 +237,8 @@ static void check_result(struct life *life, const float *y)
     }
 }
 
-/* Lives end after the device is open. A failed question of the discovery makes another device of it, whose kernels would be
- * compiled anew each time. */
+/* Lives end after the device is open. A failed question of the discovery makes another device of it, whose kernels
+ * would be compiled anew each time. */
 static int brief;
 
 static int32_t live_through(struct life *life)
@@ -258,7 +272,8 @@ static int32_t live_through(struct life *life)
     if (info.caps & TENON_CAP_IMPORT) {
         const struct tenon_bind copy[2] = {{NULL, 0}, {life->z, 0}};
         struct tenon_bind args[2];
-        struct tenon_cmd cmd = {.struct_size = sizeof cmd, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = BYTES};
+        struct tenon_cmd cmd = {
+            .struct_size = sizeof cmd, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = BYTES};
         const struct tenon_cmd *cmds[] = {&cmd};
         TRY(make_buffer(life, TENON_BUF_IMPORT, BYTES, life->memory, &life->import));
         memcpy(args, copy, sizeof args);
@@ -331,8 +346,8 @@ static int try_failure(int call, unsigned at, cl_int error, unsigned *bad)
                                    (host.failure[0] || status == TENON_E_NODEVICE)));
     if (!good) {
         tap_note("%s, time %u, %s: status %d \"%s\", %d objects and %d allocations left%s%s", call_name[call], at,
-                 ocl_error_name(error), status, host.failure, left, (int)host.live, life.broken_batch ? ", half a batch ran" : "",
-                 life.wrong ? ", wrong results" : "");
+                 ocl_error_name(error), status, host.failure, left, (int)host.live,
+                 life.broken_batch ? ", half a batch ran" : "", life.wrong ? ", wrong results" : "");
         ++*bad;
         host.live = 0;
     }
@@ -394,8 +409,8 @@ int main(void)
         int over = host.allocs < (uint64_t)at;
         host.fail_at = 0;
         if (objects() || host.live || life.wrong || life.broken_batch || (status && status != TENON_E_NOMEM)) {
-            tap_note("allocation %d: status %d \"%s\", %d objects, %d allocations left", at, status, host.failure, objects(),
-                     (int)host.live);
+            tap_note("allocation %d: status %d \"%s\", %d objects, %d allocations left", at, status, host.failure,
+                     objects(), (int)host.live);
             bad++;
             host.live = 0;
         }

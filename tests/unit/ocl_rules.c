@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Rules of SPEC.md that the OpenCL backend keeps itself: refusals of commands, numbers and waits, the sticky LOST, and one plan on
- * several threads at once. */
+ * Rules of SPEC.md that the OpenCL backend keeps itself: refusals of commands, numbers and waits, the sticky LOST, and
+ * one plan on several threads at once. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,8 +71,8 @@ static int32_t submit(struct tenon_queue *queue, const struct tenon_cmd *cmd, ui
 
 /* ---- refusals ---- */
 
-static void refusals(struct tenon_queue *queue, struct tenon_queue *other, struct tenon_buffer *x, struct tenon_buffer *y,
-                     struct tenon_buffer *work)
+static void refusals(struct tenon_queue *queue, struct tenon_queue *other, struct tenon_buffer *x,
+                     struct tenon_buffer *y, struct tenon_buffer *work)
 {
     uint64_t seq = 77;
     struct tenon_bind args[TENON_SOFTMAX_N_TENSORS] = {[TENON_SOFTMAX_X] = {x, 0}, [TENON_SOFTMAX_Y] = {y, 0}};
@@ -95,7 +95,8 @@ static void refusals(struct tenon_queue *queue, struct tenon_queue *other, struc
     args[TENON_SOFTMAX_Y] = (struct tenon_bind){both, COLS * 4};
     is_int(submit(queue, &cmd, &seq), TENON_E_ALIAS, "an output over half of an input: %s", said);
 
-    struct tenon_cmd copy = {.struct_size = sizeof copy, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = BYTES};
+    struct tenon_cmd copy = {
+        .struct_size = sizeof copy, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = BYTES};
     args[0] = (struct tenon_bind){both, 8};
     args[1] = (struct tenon_bind){both, 0};
     is_int(submit(queue, &copy, &seq), TENON_E_INVALID, "COPY onto itself: %s", said);
@@ -163,7 +164,8 @@ struct worker {
     long wrong;
 };
 
-static int32_t round_trip(struct worker *worker, struct tenon_queue *queue, struct tenon_buffer *const *buffer, int round)
+static int32_t round_trip(struct worker *worker, struct tenon_queue *queue, struct tenon_buffer *const *buffer,
+                          int round)
 {
     const struct tenon_bind args[TENON_SOFTMAX_N_TENSORS] = {[TENON_SOFTMAX_X] = {buffer[0], 0},
                                                              [TENON_SOFTMAX_Y] = {buffer[1], 0}};
@@ -231,7 +233,8 @@ static cl_int lose(cl_uint n, const cl_event *events)
 static void loss(struct tenon_queue *queue, struct tenon_buffer *y)
 {
     const struct tenon_bind to = {y, 0};
-    const struct tenon_cmd fill = {.struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = &to, .size = 64};
+    const struct tenon_cmd fill = {
+        .struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = &to, .size = 64};
     const struct ocl_api real = ocl;
     uint64_t seq = 0, none = 0;
     void *pointer;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Every driver call and every allocation fails once, in turn, and the device is lost at every call that can say so: the right
- * status comes out, nothing leaks, everything can be destroyed, and the next try works. */
+ * Every driver call and every allocation fails once, in turn, and the device is lost at every call that can say so: the
+ * right status comes out, nothing leaks, everything can be destroyed, and the next try works. */
 #include "tap.h"
 #include "vk_scene.h"
 

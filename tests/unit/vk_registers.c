@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What the driver's compiler makes of the kernels: nothing is spilled, and a SIMD holds at least two subgroups to switch between. Run by vk_registers.t for RADV's null devices, which compile without a GPU; works for any driver with
+ * What the driver's compiler makes of the kernels: nothing is spilled, and a SIMD holds at least two subgroups to
+ * switch between. Run by vk_registers.t for RADV's null devices, which compile without a GPU; works for any driver with
  * VK_KHR_pipeline_executable_properties. */
 #include "tap.h"
 #include "vk_scene.h"

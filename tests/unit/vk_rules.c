@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The Vulkan backend's side of the rules for buffers, commands and queues, on buffers that are mapped for life and on those that
- * go through staging memory. */
+ * The Vulkan backend's side of the rules for buffers, commands and queues, on buffers that are mapped for life and on
+ * those that go through staging memory. */
 #include "tap.h"
 #include "vk_scene.h"
 
@@ -72,7 +72,8 @@ static void test_map(void)
     is_int(backend->buffer_unmap(buffer), TENON_E_INVALID, "unmap without map");
     is_int(backend->buffer_map(buffer, 0, 65, TENON_MAP_READ, &pointer), TENON_E_INVALID, "map beyond the end");
     is_int(backend->buffer_map(buffer, 60, 8, TENON_MAP_READ, &pointer), TENON_E_INVALID, "map across the end");
-    is_int(backend->buffer_map(buffer, UINT64_MAX, 2, TENON_MAP_READ, &pointer), TENON_E_INVALID, "offset + size wraps");
+    is_int(backend->buffer_map(buffer, UINT64_MAX, 2, TENON_MAP_READ, &pointer), TENON_E_INVALID,
+           "offset + size wraps");
     is_int(backend->buffer_map(buffer, 0, 0, TENON_MAP_READ, &pointer), TENON_E_INVALID, "map of nothing");
     is_int(backend->buffer_map(buffer, 0, 8, 0, &pointer), TENON_E_INVALID, "map without a mode");
     is_int(backend->buffer_map(buffer, 0, 8, 4, &pointer), TENON_E_UNSUPPORTED, "an unknown mode");
@@ -106,8 +107,10 @@ static void test_commands(void)
     is_int(backend->queue_create(device, 1, &none), TENON_E_UNSUPPORTED, "an unknown queue flag");
     struct tenon_buffer *a = make(256, 0), *b = make(256, TENON_BUF_HOST);
     struct tenon_bind args[2] = {{a, 0}, {b, 0}};
-    struct tenon_cmd fill = {.struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = args, .size = 256};
-    struct tenon_cmd copy = {.struct_size = sizeof copy, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = 256};
+    struct tenon_cmd fill = {
+        .struct_size = sizeof fill, .kind = TENON_CMD_FILL, .n_args = 1, .args = args, .size = 256};
+    struct tenon_cmd copy = {
+        .struct_size = sizeof copy, .kind = TENON_CMD_COPY, .n_args = 2, .args = args, .size = 256};
     struct tenon_cmd wait = {.struct_size = sizeof wait, .kind = TENON_CMD_WAIT, .queue = other, .value = 1};
 
     is_int(backend->enqueue(queue, NULL, 0, &seq), TENON_E_INVALID, "an empty batch");

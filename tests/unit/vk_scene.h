@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What the tests of the Vulkan backend share: a host that counts memory and can run out of it, a driver table in which any
- * call can be made to fail and which counts handles, and a scene that uses everything once. */
+ * What the tests of the Vulkan backend share: a host that counts memory and can run out of it, a driver table in which
+ * any call can be made to fail and which counts handles, and a scene that uses everything once. */
 #ifndef TENON_VK_SCENE_H
 #define TENON_VK_SCENE_H
 
@@ -34,8 +34,8 @@ void scene_force_staging(int staging);
 
 /* ---- the scene ---- */
 
-/* Opens device 0, makes every kind of object, runs FILL, COPY, RUN and WAIT, looks at the results, destroys everything. The
- * first failure's status; INTERNAL with scene_error "wrong result" when the device computed something else. */
+/* Opens device 0, makes every kind of object, runs FILL, COPY, RUN and WAIT, looks at the results, destroys everything.
+ * The first failure's status; INTERNAL with scene_error "wrong result" when the device computed something else. */
 int32_t scene_play(void);
 
 #endif

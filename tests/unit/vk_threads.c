@@ -39,8 +39,8 @@ static int32_t make_plan(struct tenon_plan **out)
     return backend->plan_create(device, &desc, out);
 }
 
-static int32_t round_trip(struct worker *worker, struct tenon_queue *queue, struct tenon_buffer *x, struct tenon_buffer *y,
-                          struct tenon_buffer *work, int round)
+static int32_t round_trip(struct worker *worker, struct tenon_queue *queue, struct tenon_buffer *x,
+                          struct tenon_buffer *y, struct tenon_buffer *work, int round)
 {
     float *values;
     void *pointer;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The Khronos validation layer with synchronization validation has nothing to say about the backend, and would have if there was
- * something. */
+ * The Khronos validation layer with synchronization validation has nothing to say about the backend, and would have if
+ * there was something. */
 #include "tap.h"
 #include "vk_scene.h"
 

@@ -6,7 +6,8 @@
 /* Activations, one list for every operator that has one: X(NAME, lower-case name, text).
  * Sources: SiLU, GELU (Hendrycks & Gimpel 2016), GoLU (Das et al. 2025), expanded gating ranges xSiLU, xGELU, xATLU
  * (Huang 2024: g(x)(1+2 alpha) - alpha with g = sigmoid, Phi, (atan x + pi/2)/pi), FATReLU (ProSparse, 2024).
- * At -Inf every one but the x-forms with alpha > 0 and identity gives 0 (XATLU with alpha = 0: -1/pi). NaN gives NaN. */
+ * At -Inf every one but the x-forms with alpha > 0 and identity gives 0 (XATLU with alpha = 0: -1/pi). NaN gives
+ * NaN. */
 #define TENON_ACT_LIST(X)                                                 \
     X(IDENTITY, "identity", "x")                                          \
     X(RELU, "relu", "max(x,0)")                                           \

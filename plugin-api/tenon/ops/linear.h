@@ -3,14 +3,14 @@
  *
  * linear: y = act(x w^T + bias) + residual.
  *
- * x [..., K] (leading axes fold into M), w [N, K], y [..., N]. trans_x = 1: x is [K, M] (rank 2). trans_w = 1: w is [K, N].
- * w of type i8 has w_scale f32 [N] or [N, K/G], G a multiple of 32 that divides K: the weight is w * w_scale. Without i8, w_scale
- * must be absent. Sums are f32 in an order over K that depends on K alone: a row's bits depend neither on other rows nor on
- * M or its position.
- * K == 0: y = act(bias) + residual. M == 0 or N == 0: success, nothing is written.
+ * x [..., K] (leading axes fold into M), w [N, K], y [..., N]. trans_x = 1: x is [K, M] (rank 2). trans_w = 1:
+ * w is [K, N]. w of type i8 has w_scale f32 [N] or [N, K/G], G a multiple of 32 that divides K: the weight is
+ * w * w_scale. Without i8, w_scale must be absent. Sums are f32 in an order over K that depends on K alone: a row's
+ * bits depend neither on other rows nor on M or its position. K == 0: y = act(bias) + residual. M == 0 or N == 0:
+ * success, nothing is written.
  *
- * Errors: SHAPE when K, N or M disagree or K/G is not whole; DTYPE for w_scale without i8 or i8 without w_scale; ALIAS for
- * any overlap of y, except y == residual of the same type and strides. M, N, K < 2^31.
+ * Errors: SHAPE when K, N or M disagree or K/G is not whole; DTYPE for w_scale without i8 or i8 without w_scale; ALIAS
+ * for any overlap of y, except y == residual of the same type and strides. M, N, K < 2^31.
  * Tolerance: per element 4e-7*sqrt(max(1,K/1024))*C for f32, C = sum |x||w| + |bias| carried through act's slope, and
  * one ulp of a 16-bit y; token-wise L2 as in the product table of the operator specification.
  * Determinism: D0; D1 when every product and partial sum is exact (small integers). Rows are independent bitwise.

@@ -15,13 +15,14 @@
  *   LOG_EXP  y_j = d_j - ln S
  *   max = M (of v);  argmax = smallest index with v == M, by the total order of plugin-api/SPEC.md;
  *   lse = R*T + ln S;  pmax = exp((M-R)*T)/S;  margin = pmax - the same of the second largest v (pmax with one entry);
- *   entropy = ln s - a/s with s, a the sums of e and e*d over the row without the sink;  energy = -lse/T (T > 0; T == 0: -Inf).
+ *   entropy = ln s - a/s with s, a the sums of e and e*d over the row without the sink;
+ *   energy = -lse/T (T > 0; T == 0: -Inf).
  *
- * Masked entries (mask == 0, or col >= valid_len, which is clamped to [0, cols]) do not exist; whatever they hold, y is 0 there
- * (LOG_EXP: -Inf). Unmasked -Inf has weight 0. Unmasked NaN or +Inf, or a row_scale that is negative, NaN or infinite:
- * the row and its float statistics are NaN; argmax stays valid (NaN below everything, then +Inf > finite).
- * Empty row (nothing above -Inf): y by empty_row; with a sink y = 0 and lse = sink*T; else lse = max = -Inf, argmax = -1,
- * pmax = margin = entropy = 0, energy = +Inf. T == 0 is uniform over the entries above -Inf.
+ * Masked entries (mask == 0, or col >= valid_len, which is clamped to [0, cols]) do not exist; whatever they hold, y is
+ * 0 there (LOG_EXP: -Inf). Unmasked -Inf has weight 0. Unmasked NaN or +Inf, or a row_scale that is negative, NaN or
+ * infinite: the row and its float statistics are NaN; argmax stays valid (NaN below everything, then +Inf > finite).
+ * Empty row (nothing above -Inf): y by empty_row; with a sink y = 0 and lse = sink*T; else lse = max = -Inf,
+ * argmax = -1, pmax = margin = entropy = 0, energy = +Inf. T == 0 is uniform over the entries above -Inf.
  *
  * Errors: see tenon_op_check; y may be x itself (same type and strides), any other overlap is ALIAS. cols == 0: every
  * row is empty. rows == 0: success. cols < 2^31, rows < 2^32.
@@ -39,9 +40,9 @@
 
 enum { TENON_SOFTMAX_EXP = 0, TENON_SOFTMAX_LOG_EXP = 1 };
 
-/* Same contract, different traffic. AUTO chooses by row length and cache. TWO_PASS_EXT needs scale == 1, inv_temp == 1 and no
- * bias, row_scale (else UNSUPPORTED); rows with |x| > 2^20 are redone with THREE_PASS_RECOMPUTE. FIXED_MAX sums exp(v - phi);
- * a row with |M - phi|*T > win is redone with ONLINE. */
+/* Same contract, different traffic. AUTO chooses by row length and cache. TWO_PASS_EXT needs scale == 1, inv_temp == 1
+ * and no bias, row_scale (else UNSUPPORTED); rows with |x| > 2^20 are redone with THREE_PASS_RECOMPUTE. FIXED_MAX sums
+ * exp(v - phi); a row with |M - phi|*T > win is redone with ONLINE. */
 enum {
     TENON_SOFTMAX_AUTO = 0,
     TENON_SOFTMAX_THREE_PASS_RECOMPUTE = 1, /* max; sum exp; write exp/S: 3R+1W */

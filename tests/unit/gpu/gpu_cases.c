@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Runs conformance cases through the recipes and kernels on the first device of an OpenCL platform, without the host library
- * and without a backend, so that a tool such as Oclgrind sees the kernels alone.
+ * Runs conformance cases through the recipes and kernels on the first device of an OpenCL platform, without the host
+ * library and without a backend, so that a tool such as Oclgrind sees the kernels alone.
  *
  *     gpu_cases OP FIRST COUNT [PLATFORM [MAX_BYTES [software [SEED]]]]
  *
@@ -118,7 +118,9 @@ static void run_launch(const struct gpu_launch *launch, const cl_mem *memory, cl
     for (uint32_t i = 0; i < launch->n_args; i++) {
         const struct gpu_arg *arg = &launch->arg[i];
         if (launch->kernel->signature[i] == 'b') {
-            cl_mem mem = arg->slot == GPU_SLOT_NONE ? NULL : arg->slot == GPU_SLOT_SCRATCH ? scratch : memory[arg->slot];
+            cl_mem mem = arg->slot == GPU_SLOT_NONE      ? NULL
+                         : arg->slot == GPU_SLOT_SCRATCH ? scratch
+                                                         : memory[arg->slot];
             cl_ulong offset = arg->offset;
             clSetKernelArg(kernel, at++, sizeof(mem), mem == NULL ? NULL : &mem);
             clSetKernelArg(kernel, at++, sizeof(offset), &offset);
@@ -128,7 +130,8 @@ static void run_launch(const struct gpu_launch *launch, const cl_mem *memory, cl
     }
     size_t local[3] = {launch->local, 1, 1}, global[3] = {launch->local * (size_t)launch->groups[0], launch->groups[1],
                                                           launch->groups[2]};
-    must(clEnqueueNDRangeKernel(queue, kernel, 3, NULL, global, local, 0, NULL, NULL) == CL_SUCCESS, "clEnqueueNDRangeKernel");
+    must(clEnqueueNDRangeKernel(queue, kernel, 3, NULL, global, local, 0, NULL, NULL) == CL_SUCCESS,
+         "clEnqueueNDRangeKernel");
 }
 
 /* Everything from the descriptor to the outputs. */
@@ -164,7 +167,8 @@ static int32_t run_case(struct conform_case *c)
     for (uint32_t i = 0; i < contract->n_tensors; i++) {
         struct conform_slot *slot = &c->slot[i];
         if (slot->tensor.dtype && slot->is_output && slot->size > slot->lead)
-            clEnqueueReadBuffer(queue, memory[i], CL_TRUE, 0, slot->size - slot->lead, conform_first(slot), 0, NULL, NULL);
+            clEnqueueReadBuffer(queue, memory[i], CL_TRUE, 0, slot->size - slot->lead, conform_first(slot), 0, NULL,
+                                NULL);
     }
     for (uint32_t i = 0; i < contract->n_tensors; i++)
         if (memory[i] && c->slot[i].same_as < 0)
@@ -181,7 +185,9 @@ static int compare(const struct conform_case *c, uint32_t i, const struct confor
     for (int64_t k = 0; k < want->count; k++) {
         const struct conform_slot *slot = &c->slot[i];
         double got = conform_get(conform_first(slot), slot->tensor.dtype, conform_offset(&slot->tensor, k));
-        int good = isinf(want->bound[k]) ? 1 : isnan(want->want[k]) ? isnan(got) : got == want->want[k] || fabs(got - want->want[k]) <= want->bound[k];
+        int good = isinf(want->bound[k])  ? 1
+                   : isnan(want->want[k]) ? isnan(got)
+                                          : got == want->want[k] || fabs(got - want->want[k]) <= want->bound[k];
         /* a value beyond the type rounds to infinity */
         double most = slot->tensor.dtype == TENON_F16 ? 65519.0 : 3.38e38;
         good |= isinf(got) && (got > 0) == (want->want[k] > 0) && fabs(want->want[k]) + want->bound[k] > most;
@@ -265,7 +271,8 @@ int main(int argc, char **argv)
             failed += !judge(&c);
         } else {
             refused++;
-            printf("# case %llu %s: %s %s\n", (unsigned long long)number, c.name, tenon_status_name(status), last_message);
+            printf("# case %llu %s: %s %s\n", (unsigned long long)number, c.name, tenon_status_name(status),
+                   last_message);
         }
         conform_case_free(&c);
     }

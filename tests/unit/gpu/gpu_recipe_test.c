@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The launch recipes as plain C: on every device, however small, and for every shape, however large, each launch fits the device, addresses
- * its tensors and its scratch and nothing beyond; and the cache on disk believes nobody. */
+ * The launch recipes as plain C: on every device, however small, and for every shape, however large, each launch fits
+ * the device, addresses its tensors and its scratch and nothing beyond; and the cache on disk believes nobody. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,12 +43,21 @@ static const struct tenon_host host = {.struct_size = sizeof(host), .name = "gpu
 #define AXES(x, y, z) {(x), (y), (z)}
 static const struct gpu_limits devices[] = {
     {.wg_max = 64, .shared_max = 16384, .groups_max = AXES(65535, 65535, 65535), .buffer_max = UINT64_C(1) << 30},
-    {.wg_max = 1024, .shared_max = 65536, .groups_max = AXES(2147483647, 65535, 65535), .buffer_max = UINT64_C(1) << 40, .storage16 = 1},
-    {.wg_max = 128, .shared_max = 16384, .groups_max = AXES(65535, 65535, 65535), .buffer_max = UINT64_C(1) << 32, .software = 1},
+    {.wg_max = 1024,
+     .shared_max = 65536,
+     .groups_max = AXES(2147483647, 65535, 65535),
+     .buffer_max = UINT64_C(1) << 40,
+     .storage16 = 1},
+    {.wg_max = 128,
+     .shared_max = 16384,
+     .groups_max = AXES(65535, 65535, 65535),
+     .buffer_max = UINT64_C(1) << 32,
+     .software = 1},
 };
 
 /* What is wrong with the launches, or NULL. */
-static const char *fault_of(const struct gpu_recipe *recipe, const struct gpu_limits *limits, const struct tenon_tensor *tensors)
+static const char *fault_of(const struct gpu_recipe *recipe, const struct gpu_limits *limits,
+                            const struct tenon_tensor *tensors)
 {
     for (uint32_t i = 0; i < recipe->n; i++) {
         const struct gpu_launch *launch = &recipe->launch[i];
@@ -102,7 +111,8 @@ static void conformance_shapes(void)
 
 static void large_softmax(int64_t rows, int64_t cols, uint32_t dtype, uint32_t algo)
 {
-    struct tenon_softmax_params params = {.struct_size = sizeof(params), .algo = algo, .scale = 1, .inv_temp = 1, .win = 60};
+    struct tenon_softmax_params params = {
+        .struct_size = sizeof(params), .algo = algo, .scale = 1, .inv_temp = 1, .win = 60};
     struct tenon_tensor tensors[TENON_SOFTMAX_N_TENSORS] = {{0}};
     char name[96];
     tensors[TENON_SOFTMAX_X] = tensors[TENON_SOFTMAX_Y] = tenon_tensor_make(dtype, 2, (int64_t[]){rows, cols});
@@ -136,14 +146,15 @@ static void cache(void)
     free(data);
     ok(!gpu_cache_load(&host, "t", "kez", 3, &data, &size), "not for another key");
     ok(!gpu_cache_load(&host, "u", "key", 3, &data, &size), "nor for another kind");
-    snprintf(command, sizeof(command), "for f in %s/*; do printf x | dd of=\"$f\" bs=1 seek=60 conv=notrunc 2>/dev/null; done",
-             cache_dir);
+    snprintf(command, sizeof(command),
+             "for f in %s/*; do printf x | dd of=\"$f\" bs=1 seek=60 conv=notrunc 2>/dev/null; done", cache_dir);
     ok(system(command) == 0 && !gpu_cache_load(&host, "t", "key", 3, &data, &size), "a damaged file is ignored");
     gpu_cache_store(&host, "t", "key", 3, "value", 5);
     ok(gpu_cache_load(&host, "t", "key", 3, &data, &size), "and replaced");
     free(data);
     snprintf(command, sizeof(command), "chmod 666 %s/*", cache_dir);
-    ok(system(command) == 0 && !gpu_cache_load(&host, "t", "key", 3, &data, &size), "a file that others may write is ignored");
+    ok(system(command) == 0 && !gpu_cache_load(&host, "t", "key", 3, &data, &size),
+       "a file that others may write is ignored");
     ok(chmod(cache_dir, 0777) == 0, "chmod");
     gpu_cache_store(&host, "t", "key", 3, "value", 5);
     ok(!gpu_cache_load(&host, "t", "key", 3, &data, &size), "a folder that others may write is not used");

@@ -266,7 +266,8 @@ static void test_record(struct tenon_context *c, const char *spec)
     ok(!b->enqueue(queue, twice, 2, &seq) && seq == 2 && !b->queue_wait(queue, seq, UINT64_MAX),
        "%s: the nested one outlives what it was made of", spec);
     struct tenon_plan *none = NULL;
-    is_int(b->plan_record(d, checked ? both : NULL, checked ? 0 : 2, &none), TENON_E_INVALID, "%s: record nothing", spec);
+    is_int(b->plan_record(d, checked ? both : NULL, checked ? 0 : 2, &none), TENON_E_INVALID, "%s: record nothing",
+           spec);
     b->plan_destroy(plan);
     if (checked) { /* R40: a created plan is not copied into a recording, not even through another one */
         is_int(b->enqueue(queue, twice, 2, &seq), TENON_E_INVALID, "%s: a recording whose plan is gone", spec);

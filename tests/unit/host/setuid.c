@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A set-user-id program takes nothing from the environment of who starts it: no plugin path, no layer, no device, no cache folder.
- * The test is its own victim: a copy of it, with and without the bit, is run by another user and says what it sees. Needs root. */
+ * A set-user-id program takes nothing from the environment of who starts it: no plugin path, no layer, no device, no
+ * cache folder. The test is its own victim: a copy of it, with and without the bit, is run by another user and says
+ * what it sees. Needs root. */
 #include "../../../host/host.h"
 
 #include <errno.h>

@@ -9,7 +9,8 @@
  * second/ (a duplicate) and writable/ (a folder that everybody may write to). Ends the program on failure. */
 void toys_folder(char *folder);
 void toys_remove(const char *folder);
-/* Sets TENON_BACKEND_PATH to the place where the toys were built, and the layers when TENON_TEST_LAYER_PATH says where. */
+/* Sets TENON_BACKEND_PATH to the place where the toys were built, and the layers when TENON_TEST_LAYER_PATH says
+ * where. */
 void toys_path(void);
 
 #endif
