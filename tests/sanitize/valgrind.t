@@ -11,7 +11,7 @@ isa=scalar
 "$top/tenon" conform --device cpu --isa avx2 --op memory >/dev/null 2>&1 && isa=avx2
 one() { # one OPERATOR
     begin=$(date +%s)
-    "$top/libtool" --mode=execute valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
+    "$top/libtool" --mode=execute valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
         --log-file="$scratch/report.$1.%p" "$top/tenon" conform --device cpu --isa $isa --level quick --op "$1" --timeout 3600 \
         >"$scratch/out.$1" 2>"$scratch/err.$1"
     echo "$? $(($(date +%s) - begin))" >"$scratch/status.$1"
