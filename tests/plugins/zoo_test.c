@@ -41,6 +41,18 @@ _Static_assert((0
                "slots.def lists every mandatory member");
 #undef SLOT
 
+/* Animals that crash do it by a signal, also where a sanitizer would turn that into an exit. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void)
+{
+    return "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0";
+}
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void)
+{
+    return __asan_default_options();
+}
+
 static char zoo[PATH_MAX]; /* where the built plugins are */
 
 /* ---- in the child ---- */

@@ -60,6 +60,8 @@ while IFS=: read -r seed by text; do
         echo "ok $n - noticed: $text"
     else
         echo "not ok $n - not noticed: $text (exit $status)"
+        tail -3 "$scratch/err" | sed 's/^/# /'
+        cat "$scratch"/report.* 2>/dev/null | head -40 | sed 's/^/# /'
         failed=1
     fi
     tail -1 "$scratch/out" | sed 's/^/# /'
