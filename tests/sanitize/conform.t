@@ -44,7 +44,7 @@ done
 faulty=$scratch/faulty
 mkdir "$faulty" && cp "$top/tests/conform/faulty/.libs/libtenon-layer-faulty.so" "$faulty" && chmod -R go-w "$faulty"
 sanitizers=$(sed -n 's/^SAN_FLAGS = //p' "$top/Makefile")
-sed -n 's/^SEED(\([a-z_]*\), \([a-z ]*\), "\(.*\)")/\1:\2:\3/p' "$src/tests/conform/faulty/faults.def" >"$scratch/seeds"
+sed -n 's/^SEED(\([a-z_]*\), \([a-z ]*\), "\(.*\)")/\1:\2:\3/p' "$src/tests/conform/faulty/seeds.def" >"$scratch/seeds"
 while IFS=: read -r seed by text; do
     n=$((n + 1))
     case $sanitizers in
