@@ -47,7 +47,6 @@ tally "$build"
 
 stage build-clang tree clang CC=clang
 stage build-asan tree asan --enable-sanitize=address,undefined CFLAGS='-O1 -g'
-export ASAN_OPTIONS=abort_on_error=0:detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 stage check-asan make -C "$work/asan" -j"$(nproc)" check-sanitize
 tally "$work/asan"
 stage build-tsan tree tsan --enable-sanitize=thread CFLAGS='-O1 -g'

@@ -41,18 +41,6 @@ _Static_assert((0
                "slots.def lists every mandatory member");
 #undef SLOT
 
-/* Animals that crash do it by a signal, also where a sanitizer would turn that into an exit. */
-__attribute__((visibility("default"))) const char *__asan_default_options(void);
-__attribute__((visibility("default"))) const char *__asan_default_options(void)
-{
-    return "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0";
-}
-__attribute__((visibility("default"))) const char *__tsan_default_options(void);
-__attribute__((visibility("default"))) const char *__tsan_default_options(void)
-{
-    return __asan_default_options();
-}
-
 static char zoo[PATH_MAX]; /* where the built plugins are */
 
 /* ---- in the child ---- */
@@ -225,8 +213,8 @@ static void test_probe(const char *builddir)
         if (animals[i].how == DIES)
             put(folder, animals[i].name);
     snprintf(command, sizeof command,
-             "cd / && ASAN_OPTIONS=handle_segv=0:handle_abort=0 TENON_BACKEND_PATH=%s '%s'/tenon devices --probe=5 "
-             "--json 2>/dev/null",
+             "cd / && ASAN_OPTIONS=handle_segv=0:handle_abort=0 TSAN_OPTIONS=handle_segv=0:handle_abort=0 "
+             "TENON_BACKEND_PATH=%s '%s'/tenon devices --probe=5 --json 2>/dev/null",
              folder, builddir);
     FILE *pipe = popen(command, "r");
     while (pipe && fgets(line, sizeof line, pipe)) {
