@@ -37,6 +37,18 @@ AS_CASE([$enable_sanitize], [no], [SAN_FLAGS=],
     [SAN_FLAGS="-fsanitize=$enable_sanitize -fno-omit-frame-pointer"])
 AC_SUBST([SAN_FLAGS])
 
+AC_ARG_ENABLE([fuzz],
+    [AS_HELP_STRING([--enable-fuzz], [for make check-fuzz: everything instrumented for libFuzzer; needs CC=clang])],
+    [], [enable_fuzz=no])
+AS_VAR_IF([enable_fuzz], [yes], [
+    AS_VAR_IF([enable_sanitize], [no], [enable_sanitize=address,undefined])
+    SAN_FLAGS="-fsanitize=fuzzer-no-link,$enable_sanitize -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+    tenon_fuzz_CFLAGS=$CFLAGS
+    CFLAGS="$CFLAGS $SAN_FLAGS"
+    AC_LINK_IFELSE([AC_LANG_PROGRAM()], [], [AC_MSG_ERROR([--enable-fuzz: $CC has no libFuzzer; take CC=clang])])
+    CFLAGS=$tenon_fuzz_CFLAGS])
+AM_CONDITIONAL([FUZZ], [test "$enable_fuzz" = yes])
+
 tenon_save_LDFLAGS=$LDFLAGS
 LDFLAGS="$LDFLAGS -Wl,-z,now -Wl,-z,relro -Wl,-Bsymbolic -Wl,--exclude-libs,ALL"
 AC_CACHE_CHECK([whether the linker hardens plugins], [tenon_cv_plugin_ldflags],

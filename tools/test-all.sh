@@ -46,6 +46,11 @@ stage check-full make -C "$build" -j"$(nproc)" check-full
 tally "$build"
 
 stage build-clang tree clang CC=clang
+fuzz() {
+    mkdir -p "$work/fuzz" && (cd "$work/fuzz" && "$top/configure" --enable-werror CC=clang --enable-fuzz &&
+        make -j"$(nproc)" check-fuzz FUZZ_SECONDS=20)
+}
+stage fuzz fuzz
 stage build-asan tree asan --enable-sanitize=address,undefined CFLAGS='-O1 -g'
 stage check-asan make -C "$work/asan" -j"$(nproc)" check-sanitize
 tally "$work/asan"
