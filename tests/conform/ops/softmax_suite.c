@@ -34,6 +34,10 @@ static const int64_t small_cols[23] = {0,  1,  2,  3,  4,   5,   7,   8,   9,   
 static const int64_t large_cols[16] = {255,  256,  511,  512,  513,  1023,  1024,  2047,
                                        2049, 4095, 4096, 8191, 8193, 16384, 16385, 65537};
 
+/* Of plain cases: past the sizes that backends treat apart, and even, which may be read in pairs. */
+static const int64_t plain_cols[16] = {16,  64,   254,  256,  258,  320,  512,  640,
+                                       768, 1000, 1024, 1026, 2048, 2500, 4096, 8200};
+
 /* Layout 0 [rows,cols]; 1 with padded rows; 2 [a,b,cols]; 3 that with padded rows; lead and pitch in elements. */
 static void set_x_like(struct conform_case *c, uint32_t i, uint32_t dtype, uint32_t layout, int64_t rows, int64_t cols,
                        uint64_t hash)
@@ -73,12 +77,13 @@ static void set_sides(struct conform_case *c, const struct softmax_option *o, ui
         conform_slot_set(c, TENON_SOFTMAX_SINK, TENON_F32, 1, o->sink == 1 ? &rows : &(int64_t){1});
 }
 
-static void set_outputs(struct conform_case *c, uint32_t dtype, uint32_t layout, int64_t rows, int64_t cols,
+/* stats: of the others each with a chance of one half; else y alone, as most callers have it. */
+static void set_outputs(struct conform_case *c, uint32_t dtype, uint32_t layout, int64_t rows, int64_t cols, int stats,
                         uint64_t hash)
 {
     uint32_t x = c->slot[TENON_SOFTMAX_X].tensor.dtype;
     int any = 0;
-    for (uint32_t i = TENON_SOFTMAX_MAX; i <= TENON_SOFTMAX_ENERGY; i++)
+    for (uint32_t i = TENON_SOFTMAX_MAX; stats && i <= TENON_SOFTMAX_ENERGY; i++)
         if (hash >> (i + 16) & 1) {
             conform_slot_set(c, i, i == TENON_SOFTMAX_ARGMAX ? TENON_I32 : TENON_F32, 1, &rows);
             conform_slot_room(&c->slot[i], (hash >> i & 3) * 4, 8);
@@ -115,6 +120,8 @@ static const struct softmax_special quick_specials[] = {
     {1, 200000, 4, FILL_RISING, TENON_F32},
     {1, 65537, 3, FILL_WIDE, TENON_F32},
     {1, 65537, 0, FILL_EXACT, TENON_F32},
+    {1, 131072, 0, FILL_NORMAL, TENON_F32},
+    {1, 65538, 0, FILL_WIDE, TENON_F32},
     {70000, 1, 0, FILL_NORMAL, TENON_F32},
     SPIKES(0),
     SPIKES(1),
@@ -158,7 +165,8 @@ static void make_special(struct conform_case *c, const struct softmax_special *s
               : s->fill == FILL_SPIKE || s->fill == FILL_RISING ? CONFORM_ADVERSARIAL
                                                                 : CONFORM_RANDOM;
     set_x_like(c, TENON_SOFTMAX_X, s->dtype, 0, s->rows, s->cols, 0);
-    set_outputs(c, s->dtype, 0, s->rows, s->cols, c->number ? hash | 2 : UINT64_C(0xffffffff0002));
+    set_outputs(c, s->dtype, 0, s->rows, s->cols, c->number % 2 == 0,
+                c->number ? hash | 2 : UINT64_C(0xffffffff0002));
 }
 
 /* Coprime moduli: every pair of values of two tables meets within their product of cases. */
@@ -174,12 +182,16 @@ static void make_general(struct conform_case *c)
     struct tenon_softmax_params *p = params_of(c);
     uint64_t n = c->number, hash = conform_key(c, 100);
     const struct softmax_option *o = &options[n % 13];
-    const uint32_t *type = types[n % 5], layout = n % 4, masking = n % 3;
+    const uint64_t kind = conform_random(hash, 2) % 4; /* 0: x and y, nothing else; 1: no statistics; else everything */
+    const int common = kind == 0 && (hash >> 38 & 3) != 0; /* what callers have most */
+    const uint32_t *type = types[common && hash >> 36 & 1 ? 0 : n % 5], layout = n % 4, masking = n % 3;
     int64_t cols = n < QUICK_CASES || hash >> 60 ? small_cols[n % 23] : large_cols[hash >> 40 & 15];
     int64_t rows = hash % 64 == 7 ? 0 : 1 + (int64_t)((hash >> 24) % 13);
+    if (common)
+        cols = plain_cols[hash >> 40 & 15];
     if (rows * cols > 20000)
         rows = 1 + 20000 / cols;
-    p->algo = algos[n % 7];
+    p->algo = common ? TENON_SOFTMAX_AUTO : algos[n % 7];
     p->kind = hash >> 50 & 1;
     p->empty_row = (uint32_t)(hash >> 52) % 3;
     c->own[0] = n % 11;
@@ -189,15 +201,15 @@ static void make_general(struct conform_case *c)
     c->mode = c->own[0] == FILL_EXACT ? CONFORM_EXACT : c->own[0] <= FILL_DEEP ? CONFORM_RANDOM : CONFORM_ADVERSARIAL;
     if (p->algo == TENON_SOFTMAX_TWO_PASS_EXT && n % 13 != 6 && n % 13 != 7)
         o = &options[0];
-    if (c->own[0] == FILL_EXACT)
+    if (c->own[0] == FILL_EXACT || kind == 0)
         o = &options[0];
     if (p->algo == TENON_SOFTMAX_FIXED_MAX && c->own[0] != FILL_EXACT) {
         p->phi = (const float[]){0, 5, -3, 100}[hash >> 33 & 3];
         p->win = hash >> 35 & 1 ? 60.0f : 10.0f;
     }
     set_x_like(c, TENON_SOFTMAX_X, type[0], layout, rows, cols, hash);
-    set_sides(c, o, masking, rows, cols, layout, hash);
-    set_outputs(c, type[1], hash >> 37 & 1 ? layout : layout ^ 1, rows, cols, conform_random(hash, 1));
+    set_sides(c, o, kind ? masking : 0, rows, cols, layout, hash);
+    set_outputs(c, type[1], hash >> 37 & 1 ? layout : layout ^ 1, rows, cols, kind > 1, conform_random(hash, 1));
 }
 
 static void softmax_make(struct conform_case *c)
