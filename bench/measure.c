@@ -13,6 +13,7 @@
 
 #define SAMPLE_S 0.02 /* a round of one side takes at least about this long */
 #define SETTLE_S 0.08 /* thread pools spin about this long for the next loop, on processors that others measure */
+#define WARM_S   0.06 /* processors that were idle take about this long to their full speed */
 
 struct side_state {
     struct bench_row row;
@@ -171,48 +172,80 @@ static void settle(void)
     nanosleep(&(struct timespec){0, (long)(SETTLE_S * 1e9)}, NULL);
 }
 
+/* Seconds a run in one round, negative on failure. */
+static double side_round(const struct bench_side *side, struct side_state *state, const struct conform_case *c)
+{
+    settle();
+    /* At least one run, for the caches and threads that the side before took. */
+    double seconds, warm = tenon__now() + WARM_S;
+    do
+        seconds = run_many(side, state, c, 1);
+    while (seconds >= 0 && tenon__now() < warm);
+    if (seconds >= 0)
+        seconds = run_many(side, state, c, state->runs);
+    return seconds < 0 ? seconds : seconds / (double)state->runs;
+}
+
+/* Medians over the rounds, as the times are: where a neighbour takes a part of the processor, it takes it from the
+ * roofs too. */
+struct roofs {
+    double *copy, *flops;
+    const char *how;
+};
+
+static void roof_round(struct roof *roof, struct roofs *roofs, uint32_t r)
+{
+    settle();
+    for (double warm = tenon__now() + WARM_S; tenon__now() < warm;) {
+        roofs->copy[r] = fmax(roofs->copy[r], tenon__roof_copy(roof, &roofs->how));
+        roofs->flops[r] = fmax(roofs->flops[r], tenon__roof_flops(roof));
+    }
+}
+
+static void finish_row(const struct bench_options *options, struct side_state *state, struct roof *roof,
+                       const struct roofs *roofs)
+{
+    struct bench_row *row = &state->row;
+    row->median_s = tenon__bench_median(state->sample, options->rounds);
+    row->min_s = state->sample[0];
+    if (on_cpu(row->side)) {
+        row->roof_bytes_s = tenon__bench_median(roofs->copy, options->rounds);
+        row->roof_flops_s = tenon__bench_median(roofs->flops, options->rounds);
+        row->roof_copy = roofs->how;
+        row->roof_isa = tenon__roof_isa(roof);
+    } else {
+        row->roof_bytes_s = device_copy(row->side, row->bytes);
+        row->roof_copy = "device";
+    }
+}
+
 static int rounds(const struct bench_options *options, const struct conform_case *c, struct side_state *states,
                   struct roof *roof)
 {
-    const char *how = "";
-    double copy = 0, flops = 0;
+    struct roofs roofs = {calloc(options->rounds, sizeof(double)), calloc(options->rounds, sizeof(double)), ""};
+    int result = -1;
 
+    if (!roofs.copy || !roofs.flops)
+        goto free_roofs;
     for (uint32_t r = 0; r < options->rounds; r++) {
-        settle();
-        copy = tenon__roof_copy(roof, &how);
-        flops = tenon__roof_flops(roof);
+        roof_round(roof, &roofs, r);
         for (uint32_t s = 0; s < options->n_sides; s++) {
             struct side_state *state = &states[s];
             if (state->row.refused[0])
                 continue;
             tenon__bench_progress(options, "%s %s %s %s, round %u of %u", state->row.op, state->row.name,
                                   state->row.dtype, options->side[s].device, r + 1, options->rounds);
-            settle();
-            /* One run for the caches and threads that the side before took. */
-            if (run_many(&options->side[s], state, c, 1) < 0)
-                continue;
-            double seconds = run_many(&options->side[s], state, c, state->runs);
-            if (seconds >= 0)
-                state->sample[r] = seconds / (double)state->runs;
+            state->sample[r] = side_round(&options->side[s], state, c);
         }
     }
-    for (uint32_t s = 0; s < options->n_sides; s++) {
-        struct bench_row *row = &states[s].row;
-        if (row->refused[0])
-            continue;
-        row->median_s = tenon__bench_median(states[s].sample, options->rounds);
-        row->min_s = states[s].sample[0];
-        if (on_cpu(row->side)) {
-            row->roof_bytes_s = copy;
-            row->roof_flops_s = flops;
-            row->roof_copy = how;
-            row->roof_isa = tenon__roof_isa(roof);
-        } else {
-            row->roof_bytes_s = device_copy(row->side, row->bytes);
-            row->roof_copy = "device";
-        }
-    }
-    return 0;
+    for (uint32_t s = 0; s < options->n_sides; s++)
+        if (!states[s].row.refused[0])
+            finish_row(options, &states[s], roof, &roofs);
+    result = 0;
+free_roofs:
+    free(roofs.copy);
+    free(roofs.flops);
+    return result;
 }
 
 /* Whether the sides agree with the first that has a result. 16-bit results and different orders of summation differ by

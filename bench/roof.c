@@ -24,8 +24,6 @@ struct roof {
     uint64_t generation; /* of work: each thread does every one once */
     uint32_t busy;
     void (*work)(struct roof *roof, uint32_t index); /* NULL: leave */
-    double best_flops, best_copy;
-    const char *best_how;
     uint64_t iterations, repeats;
     char *from, *to;
     size_t half; /* bytes in each of them */
@@ -170,10 +168,7 @@ double tenon__roof_flops(struct roof *roof)
         roof->iterations = (uint64_t)((double)roof->iterations * (SAMPLE_S / seconds)) + 1;
     }
     double seconds = run_all(roof, fma_work);
-    double flops = (double)roof->iterations * roof->isa->flops * roof->threads / seconds;
-    if (flops > roof->best_flops)
-        roof->best_flops = flops;
-    return roof->best_flops;
+    return (double)roof->iterations * roof->isa->flops * roof->threads / seconds;
 }
 
 /* ---- copies ---- */
@@ -217,8 +212,6 @@ int tenon__roof_footprint(struct roof *roof, double bytes)
     roof->from = from;
     roof->to = to;
     roof->half = half;
-    roof->best_copy = 0;
-    roof->best_how = "memcpy";
     roof->repeats = 1;
     run_all(roof, touch_work);
     double seconds = run_all(roof, copy_work);
@@ -228,14 +221,14 @@ int tenon__roof_footprint(struct roof *roof, double bytes)
 
 double tenon__roof_copy(struct roof *roof, const char **how)
 {
+    double best = 0;
     for (roof->streaming = 0; roof->streaming < 2; roof->streaming++) {
         double seconds = run_all(roof, copy_work);
         double rate = 2.0 * (double)roof->half * (double)roof->repeats / seconds;
-        if (rate > roof->best_copy) {
-            roof->best_copy = rate;
-            roof->best_how = roof->streaming ? "stream" : "memcpy";
+        if (rate > best) {
+            best = rate;
+            *how = roof->streaming ? "stream" : "memcpy";
         }
     }
-    *how = roof->best_how;
-    return roof->best_copy;
+    return best;
 }

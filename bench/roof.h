@@ -33,21 +33,20 @@ extern const struct roof_isa tenon__roof_neon;
 #endif
 extern const struct roof_isa tenon__roof_scalar;
 
-struct roof; /* threads and what was measured so far */
+struct roof; /* threads and buffers */
 
 /* NULL when out of memory. */
 struct roof *tenon__roof_create(uint32_t threads);
 void tenon__roof_destroy(struct roof *roof);
 const char *tenon__roof_isa(const struct roof *roof);
 
-/* f32 operations a second: the best of all measurements so far, one of which is made now. */
+/* f32 operations a second, measured now. */
 double tenon__roof_flops(struct roof *roof);
 
 /* Sets the footprint of the following copies: `bytes` in all, half of it read and half written, as a kernel that moves
- * that many bytes would. The best so far is forgotten. 0 or -1 when out of memory. */
+ * that many bytes would. 0 or -1 when out of memory. */
 int tenon__roof_footprint(struct roof *roof, double bytes);
-/* Bytes a second, read plus written: the best since the footprint was set, some of which is measured now. *how names
- * the copy: "memcpy" or "stream". */
+/* Bytes a second, read plus written, measured now. *how names the faster copy: "memcpy" or "stream". */
 double tenon__roof_copy(struct roof *roof, const char **how);
 
 double tenon__now(void); /* seconds, monotonic */
