@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Between the launch recipes (shaders/<op>_gpu.c), which are plain C and know no API, and the GPU backends (opencl, vulkan), which know no
- * operator. A recipe turns a checked descriptor and the device's limits into a list of launches; a backend runs the list in
- * order, each launch seeing what the earlier ones wrote. */
+ * Between the launch recipes (shaders/<op>_gpu.c), which are plain C and know no API, and the GPU backends (opencl,
+ * vulkan), which know no operator. A recipe turns a checked descriptor and the device's limits into a list of launches;
+ * a backend runs the list in order, each launch seeing what the earlier ones wrote. */
 #ifndef TENON_GPU_H
 #define TENON_GPU_H
 
@@ -24,8 +24,8 @@ struct gpu_kernel {
     const char *signature;     /* one letter an argument: b(uffer) u(32) i(32) f(32) */
     const char *opencl;        /* source, includes expanded, comments stripped */
     size_t opencl_size;
-    /* SPIR-V words by variant, NULL where there is none: bit 0 = 8 and 16-bit storage, bit 1 = SignedZeroInfNanPreserve 32, bit 2 =
-     * 64-bit integers */
+    /* SPIR-V words by variant, NULL where there is none: bit 0 = 8 and 16-bit storage, bit 1 = SignedZeroInfNanPreserve
+     * 32, bit 2 = 64-bit integers */
     const uint32_t *spirv[8];
     size_t spirv_size[8]; /* bytes */
 };
@@ -97,8 +97,8 @@ const struct gpu_op *gpu_op_find(uint32_t op);
 
 /* ---- caches on disk (program binaries, pipeline caches) ----
  * One file a key under the host's config "cache_dir" (made 0700; none: no cache). A file that is not
- * ours alone (owner, mode, symlink, size, checksum, key inside) is ignored and replaced; a read-only or full disk only costs
- * the cache. Written to a temporary name and renamed. */
+ * ours alone (owner, mode, symlink, size, checksum, key inside) is ignored and replaced; a read-only or full disk only
+ * costs the cache. Written to a temporary name and renamed. */
 /* Returns 1 and host->alloc'ed data, or 0. */
 int gpu_cache_load(const struct tenon_host *host, const char *kind, const void *key, size_t key_size, void **data,
                    size_t *size);

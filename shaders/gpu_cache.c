@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The cache on disk. A file is: a header with the digest of everything after it, the key, the data. Its name is the digest of
- * the kind and the key, so that nothing of the key (driver strings) reaches the file system as a path. */
+ * The cache on disk. A file is: a header with the digest of everything after it, the key, the data. Its name is the
+ * digest of the kind and the key, so that nothing of the key (driver strings) reaches the file system as a path. */
 #include "gpu.h"
 
 #include <errno.h>
@@ -109,7 +109,8 @@ static int write_all(int fd, const void *from, uint64_t size)
 }
 
 /* The payload (key, then data) of a file that is ours and whole, or NULL. */
-static uint8_t *read_file(const struct tenon_host *host, int fd, const void *key, size_t key_size, struct header *header)
+static uint8_t *read_file(const struct tenon_host *host, int fd, const void *key, size_t key_size,
+                          struct header *header)
 {
     struct stat status;
     uint8_t digest[SHA256_DIGEST_SIZE];

@@ -2,7 +2,8 @@
  * Copyright The Tenon authors
  *
  * Strides in elements (x_m: from one m to the next); `options`: linear.k.
- * A launch covers `depth` of K from `first` on. group: weights that share a scale; s_n: scales a row of w. sums: [rows,cols] between launches. */
+ * A launch covers `depth` of K from `first` on. group: weights that share a scale; s_n: scales a row of w. sums:
+ * [rows,cols] between launches. */
 #define GPU_KERNEL linear
 #define GPU_ARGS(BUF, U32, I32, F32)                                    \
     BUF(x) BUF(w) BUF(w_scale) BUF(bias) BUF(residual) BUF(y) BUF(sums) \

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Launches of linear: tiles of y. The tile's height follows M (few rows: no invocation computes rows that do not exist), but the order
- * over K does not. */
+ * Launches of linear: tiles of y. The tile's height follows M (few rows: no invocation computes rows that do not
+ * exist), but the order over K does not. */
 #include "recipe.h"
 
 #include <stdio.h>
@@ -11,7 +11,8 @@
 #define TILE_N 64u /* of linear.k */
 #define LAUNCHES_MAX 65536u
 #define SUMS_BYTES (UINT64_C(256) << 20) /* scratch for sums that several launches make */
-/* Depth of a launch on software devices, whose compilers may bound the rounds of a shader's loops; of tiles, hence of 32. */
+/* Depth of a launch on software devices, whose compilers may bound the rounds of a shader's loops; of tiles, hence of
+ * 32. */
 #ifndef SOFTWARE_DEPTH
 #define SOFTWARE_DEPTH UINT64_C(8192)
 #endif
@@ -53,8 +54,8 @@ static int32_t read_tensors(struct job *job, const struct tenon_tensor *tensors)
     if (job->scale.slot != GPU_SLOT_NONE) {
         int grouped = tensors[TENON_LINEAR_W_SCALE].rank == 2;
         if (!grouped)
-            job->scale = (struct gpu_rows){.slot = job->scale.slot, .dtype = job->scale.dtype, .size = 4, .rows = job->n,
-                                           .cols = 1, .stride = 1};
+            job->scale = (struct gpu_rows){
+                .slot = job->scale.slot, .dtype = job->scale.dtype, .size = 4, .rows = job->n, .cols = 1, .stride = 1};
         job->group = job->scale.cols ? job->k / job->scale.cols : job->k;
     }
     job->group = job->group ? job->group : 1;
@@ -75,7 +76,8 @@ static struct tile choose_tile(const struct job *job)
     return tile;
 }
 
-/* Steps of `along` that a launch may take in a tensor whose other axis is walked whole, `across` elements beyond the first. */
+/* Steps of `along` that a launch may take in a tensor whose other axis is walked whole, `across` elements beyond the
+ * first. */
 static uint64_t span(const struct gpu_rows *rows, uint64_t along, uint64_t across, uint64_t most)
 {
     if (rows->slot == GPU_SLOT_NONE)
@@ -114,10 +116,10 @@ static uint32_t options_of(const struct job *job, const struct part *part)
     const struct tenon_linear_params *params = job->params;
     uint32_t has_scale = job->scale.slot != GPU_SLOT_NONE, has_bias = job->bias.slot != GPU_SLOT_NONE;
     uint32_t continued = (part->k > 0 ? 1u : 0u) | (part->k + part->depth < job->k ? 2u : 0u);
-    return tenon__gpu_dtype(job->x.dtype) | tenon__gpu_dtype(job->w.dtype) << 3 | (uint32_t)(params->trans_x != 0) << 6 |
-           (uint32_t)(params->trans_w != 0) << 7 | has_scale << 8 | tenon__gpu_dtype(job->y.dtype) << 9 |
-           tenon__gpu_dtype(job->residual.dtype) << 11 | has_bias << 13 | continued << 14 | params->act << 16 |
-           shift(&job->x, params->trans_x != 0, part->m, part->k) << 24 |
+    return tenon__gpu_dtype(job->x.dtype) | tenon__gpu_dtype(job->w.dtype) << 3 |
+           (uint32_t)(params->trans_x != 0) << 6 | (uint32_t)(params->trans_w != 0) << 7 | has_scale << 8 |
+           tenon__gpu_dtype(job->y.dtype) << 9 | tenon__gpu_dtype(job->residual.dtype) << 11 | has_bias << 13 |
+           continued << 14 | params->act << 16 | shift(&job->x, params->trans_x != 0, part->m, part->k) << 24 |
            shift(&job->w, params->trans_w != 0, part->n, part->k) << 26 |
            tenon__gpu_shift(&job->residual, part->m, part->n) << 28 | tenon__gpu_shift(&job->y, part->m, part->n) << 30;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The dialect of the kernels, for OpenCL C 1.2 (TN_OPENCL) and GLSL 4.60 for Vulkan 1.2 (TN_GLSL). This is the only file that
- * knows the two apart; a lint in `make check` keeps it so. A kernel is
+ * The dialect of the kernels, for OpenCL C 1.2 (TN_OPENCL) and GLSL 4.60 for Vulkan 1.2 (TN_GLSL). This is the only
+ * file that knows the two apart; a lint in `make check` keeps it so. A kernel is
  *
  *     #include "<name>.args.h"        GPU_KERNEL and GPU_ARGS, see gpu.h
  *     #include "prelude.h"
@@ -10,30 +10,30 @@
  *     #include "lib/..."              functions of scalars and buffers; they may use the constants
  *     TN_KERNEL(TN_SHARED(float, sh, LOCAL)) ... TN_END
  *
- * Arguments have the names of the list. A buffer is a pointer to 32-bit words (type TN_BUF, element TN_W(b, i)); it may be passed to
- * functions, shared arrays may not. Structs are declared with TN_STRUCT and returned by value (there are no pointers).
- * Not in the dialect: return in a kernel, casts (T)x, size_t, 64-bit integers, bool in a struct or buffer, % on signed integers,
- * float literals in hexadecimal. Unsigned literals end in u.
+ * Arguments have the names of the list. A buffer is a pointer to 32-bit words (type TN_BUF, element TN_W(b, i)); it may
+ * be passed to functions, shared arrays may not. Structs are declared with TN_STRUCT and returned by value (there are
+ * no pointers). Not in the dialect: return in a kernel, casts (T)x, size_t, 64-bit integers, bool in a struct or
+ * buffer, % on signed integers, float literals in hexadecimal. Unsigned literals end in u.
  *
  * TN_HOLD is TN_UNROLL but where vectors are wide: there the stack is as good as the registers, which are few.
  *
- * TN_UNROLL before a `for` whose trip count is constant: arrays indexed by such loops are registers. (Some devices end a shader without a
- * word after 65535 rounds of loops in all; recipes bound what an invocation does.)
+ * TN_UNROLL before a `for` whose trip count is constant: arrays indexed by such loops are registers. (Some devices end
+ * a shader without a word after 65535 rounds of loops in all; recipes bound what an invocation does.)
  *
- * FMA: tn_fma(a,b,c) is one rounding where the device has a fast one and a*b+c with two elsewhere (Vulkan does not promise
- * either). What needs the single rounding calls tn_fma_exact (lib/num.h). Nothing else is ever contracted or
+ * FMA: tn_fma(a,b,c) is one rounding where the device has a fast one and a*b+c with two elsewhere (Vulkan does not
+ * promise either). What needs the single rounding calls tn_fma_exact (lib/num.h). Nothing else is ever contracted or
  * reassociated: OpenCL by pragma, GLSL by TN_PRECISE on the variables where it matters.
  * Infinities and NaN are made and recognised as bits, never by comparing floats.
  *
- * Vectors: an invocation works on TN_VW neighbouring elements at once, of the types tn_vf, tn_vi, tn_vu and tn_vb (the result of a
- * comparison), with the operators of the language and tn_select. TN_VW is 1 (plain scalars) but where the device's compiler runs
- * invocations one after the other on a CPU: there explicit vectors give what a GPU has anyhow.
+ * Vectors: an invocation works on TN_VW neighbouring elements at once, of the types tn_vf, tn_vi, tn_vu and tn_vb (the
+ * result of a comparison), with the operators of the language and tn_select. TN_VW is 1 (plain scalars) but where the
+ * device's compiler runs invocations one after the other on a CPU: there explicit vectors give what a GPU has anyhow.
  *
- * TN_GET_LONG(b, i, first, second) and TN_PUT_LONG move words i and i + 1 (i even, b a multiple of 8 bytes) in one access of 64 bits where
- * TN_LONG is 1; some software devices pay for each access, whatever its size.
+ * TN_GET_LONG(b, i, first, second) and TN_PUT_LONG move words i and i + 1 (i even, b a multiple of 8 bytes) in one
+ * access of 64 bits where TN_LONG is 1; some software devices pay for each access, whatever its size.
  *
- * TN_RUNTIME(#line) keeps a preprocessor line for the device's own compiler (the rest is expanded at build time); a _Pragma in it is
- * TN_PRAGMA_.
+ * TN_RUNTIME(#line) keeps a preprocessor line for the device's own compiler (the rest is expanded at build time); a
+ * _Pragma in it is TN_PRAGMA_.
  */
 #ifndef TN_PRELUDE_H
 #define TN_PRELUDE_H
@@ -81,7 +81,8 @@ TN_RUNTIME(#endif)
 #define TN_GROUP_Y ((uint)get_group_id(1))
 #define TN_GROUP_Z ((uint)get_group_id(2))
 #define TN_GROUPS_X ((uint)get_num_groups(0))
-/* Alone, an invocation waits for nobody; and PoCL cuts a kernel at every barrier, in each path of every branch around it: minutes. */
+/* Alone, an invocation waits for nobody; and PoCL cuts a kernel at every barrier, in each path of every branch around
+ * it: minutes. */
 #define TN_BARRIER if (LOCAL > 1u) barrier(CLK_LOCAL_MEM_FENCE)
 
 #define tn_fma(a, b, c) (TN_FUSED ? fma((a), (b), (c)) : (a) * (b) + (c))
@@ -219,7 +220,8 @@ layout(buffer_reference, std430, buffer_reference_align = 4) buffer tn_words_ { 
 layout(push_constant, std430) uniform tn_args_ {
     GPU_ARGS(TN_BUF_PARAM_, TN_U32_PARAM_, TN_I32_PARAM_, TN_F32_PARAM_)
 };
-/* Arguments are read once, before any branch: inside one, software devices gather the same address for each invocation. */
+/* Arguments are read once, before any branch: inside one, software devices gather the same address for each
+ * invocation. */
 #define TN_BUF_LOCAL_(name) tn_words_ name = name##_arg;
 #define TN_U32_LOCAL_(name) uint name = name##_arg;
 #define TN_I32_LOCAL_(name) int name = name##_arg;
@@ -238,8 +240,9 @@ layout(push_constant, std430) uniform tn_args_ {
 #define TN_GROUP_Y gl_WorkGroupID.y
 #define TN_GROUP_Z gl_WorkGroupID.z
 #define TN_GROUPS_X gl_NumWorkGroups.x
-/* Eight invocations are one subgroup wherever a recipe asks for eight (gpu.h, subgroup). On software devices that is one vector,
- * and a barrier that stops and resumes it would cost everything that was in registers: five times the run time of softmax. */
+/* Eight invocations are one subgroup wherever a recipe asks for eight (gpu.h, subgroup). On software devices that is
+ * one vector, and a barrier that stops and resumes it would cost everything that was in registers: five times the run
+ * time of softmax. */
 #define TN_BARRIER if (gl_WorkGroupSize.x > 8u) { barrier(); } else { subgroupBarrier(); }
 
 #define tn_fma(a, b, c) fma((a), (b), (c))

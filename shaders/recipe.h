@@ -32,8 +32,8 @@ uint64_t tenon__gpu_rows_fit(const struct gpu_rows *rows, uint64_t most);
 void tenon__gpu_bind(struct gpu_launch *launch, const struct gpu_rows *rows, uint64_t row, uint64_t col);
 uint32_t tenon__gpu_shift(const struct gpu_rows *rows, uint64_t row, uint64_t col);
 
-/* The largest grid of at most n groups that fills axes 0 and 1 without a gap; the recipe launches again for what is left. Returns
- * the number of groups. */
+/* The largest grid of at most n groups that fills axes 0 and 1 without a gap; the recipe launches again for what is
+ * left. Returns the number of groups. */
 uint64_t tenon__gpu_grid(const struct gpu_limits *limits, uint64_t n, uint32_t groups[3]);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Launches of softmax. Short rows: one work-group a row. Long rows, one by one: the sums of tiles, their merging, the writing of tiles. What a launch does depends on cols and the attributes alone, never on
- * rows, so that a row has the same bits in every batch. */
+ * Launches of softmax. Short rows: one work-group a row. Long rows, one by one: the sums of tiles, their merging, the
+ * writing of tiles. What a launch does depends on cols, types, even or odd strides and the attributes, never on rows,
+ * so that a row has the same bits in every batch. */
 #include "recipe.h"
 
 #include <stdio.h>
@@ -17,7 +18,8 @@ enum { STATS_ANY = 1, STATS_ARGMAX = 2, STATS_MARGIN = 4, STATS_ENTROPY = 8, STA
 #define WORK_BYTES (UINT64_C(64) << 20)
 #define STATE_ROWS (UINT64_C(1) << 20)
 #define LAUNCHES_MAX 65536u
-/* Longer rows are cut. A bound on the loops of an invocation too: some devices stop after 65535 rounds without a word. */
+/* Longer rows are cut. A bound on the loops of an invocation too: some devices stop after 65535 rounds without a
+ * word. */
 #ifndef WHOLE_COLS
 #define WHOLE_COLS UINT64_C(65536)
 #endif
@@ -138,7 +140,8 @@ static int in_chunks(const struct job *job)
            ((job->x.stride | job->y.stride) & 1) == 0;
 }
 
-/* The combinations that get a kernel of their own: the plain ones, which are the fast path. By the attributes alone, as all else. */
+/* The combinations that get a kernel of their own: the plain ones, which are the fast path. By the attributes alone, as
+ * all else. */
 static void add_options(const struct job *job, struct gpu_launch *launch, uint32_t options)
 {
     const uint32_t free = 1u | 15u << 6 | 3u << 22; /* kind, types, tiles */
@@ -225,8 +228,8 @@ static int add_rows(struct job *job, uint64_t row, uint64_t n, const uint32_t gr
     gpu_launch_u32(launch, stride_of(&job->bias, n));
     gpu_launch_u32(launch, stride_of(&job->mask, n));
     gpu_launch_u32(launch, stride_of(&job->y, n));
-    gpu_launch_u32(launch, options | tenon__gpu_shift(&job->x, row, 0) << 24 | tenon__gpu_shift(&job->mask, row, 0) << 25 |
-                               tenon__gpu_shift(&job->y, row, 0) << 27);
+    gpu_launch_u32(launch, options | tenon__gpu_shift(&job->x, row, 0) << 24 |
+                               tenon__gpu_shift(&job->mask, row, 0) << 25 | tenon__gpu_shift(&job->y, row, 0) << 27);
     gpu_launch_u32(launch, 0);
     gpu_launch_u32(launch, 0);
     add_floats(job, launch);
@@ -275,8 +278,8 @@ static int32_t too_many(const struct job *job)
 
 /* ---- long rows ---- */
 
-/* The scratch of a row: f32 values for the reload algorithm, records of the tiles, what writing needs, records of the stretches of
- * softmax_join, statistics. */
+/* The scratch of a row: f32 values for the reload algorithm, records of the tiles, what writing needs, records of the
+ * stretches of softmax_join, statistics. */
 struct long_row {
     uint64_t row, tile, tiles;
     uint64_t states, stats; /* byte offsets */
@@ -339,7 +342,8 @@ static int32_t add_long_rows(struct job *job)
 {
     struct long_row at = {.tile = tile_of(job->cols)};
     at.tiles = (job->cols + at.tile - 1) / at.tile;
-    job->work_rows = job->algo == TENON_SOFTMAX_THREE_PASS_RELOAD && job->y.slot != GPU_SLOT_NONE && job->y.dtype != TENON_F32;
+    job->work_rows =
+        job->algo == TENON_SOFTMAX_THREE_PASS_RELOAD && job->y.slot != GPU_SLOT_NONE && job->y.dtype != TENON_F32;
     at.states = job->work_rows * job->cols * 4;
     at.stats = at.states + (at.tiles + 1 + JOIN_LOCAL) * TILE_BYTES;
     job->recipe->scratch = at.stats + STATE_BYTES;
@@ -356,7 +360,8 @@ static int32_t add_long_rows(struct job *job)
 
 static int32_t add_all(struct job *job)
 {
-    if (job->algo == TENON_SOFTMAX_THREE_PASS_RELOAD && job->y.dtype != TENON_F32 && job->y.slot != GPU_SLOT_NONE && job->cols) {
+    if (job->algo == TENON_SOFTMAX_THREE_PASS_RELOAD && job->y.dtype != TENON_F32 && job->y.slot != GPU_SLOT_NONE &&
+        job->cols) {
         job->work_rows = WORK_BYTES / 4 / job->cols;
         job->work_rows = job->work_rows < 1 ? 1 : job->work_rows;
         job->work_rows = job->work_rows > job->rows ? job->rows : job->work_rows;
@@ -389,10 +394,12 @@ static int32_t softmax_recipe(const void *params, const struct tenon_tensor *ten
     job.algo = choose_algo(job.params);
     job.local = choose_local(limits, job.cols, job.algo == TENON_SOFTMAX_ONLINE && job.stats & STATS_ENTROPY ? 4 : 3);
     if (job.local == 0)
-        return recipe->host->fail(recipe->host, TENON_E_UNSUPPORTED, "x: the rows are too long for this device's loops");
-    snprintf(recipe->impl, sizeof(recipe->impl), "softmax_row %s%s", algos[job.algo],
-             job.cols > WHOLE_COLS ? ", rows in tiles" : "");
-    status = job.cols > WHOLE_COLS ? add_long_rows(&job) : add_all(&job);
+        return recipe->host->fail(recipe->host, TENON_E_UNSUPPORTED,
+                                  "x: the rows are too long for this device's loops");
+    const int tiled = job.cols > WHOLE_COLS;
+    const char *kernel = !tiled && held_chunks(&job) ? "softmax_held" : "softmax_row";
+    snprintf(recipe->impl, sizeof(recipe->impl), "%s %s%s", kernel, algos[job.algo], tiled ? ", rows in tiles" : "");
+    status = tiled ? add_long_rows(&job) : add_all(&job);
     if (status == TENON_OK)
         status = gpu_recipe_check(recipe, limits);
     if (status != TENON_OK)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Inside the CPU backend: what an operator's kernels see (backends/cpu/ops), and what the plan and the queue see of them.
+ * Inside the CPU backend: what an operator's kernels see (backends/cpu/ops), and what the plan and the queue see of
+ * them.
  *
- * Each backends/cpu/ops/<op>_cpu*.c is compiled once an ISA with -DTENON_ISA=<isa> and that ISA's flags; everything in it is static
- * but the table CPU_OP_TABLE(<op>), i.e. `const struct cpu_op tenon__softmax_avx2`. cpu_plugin.c collects the tables with
- * ops.def and picks the widest ISA that the machine has (or TENON_CPU_ISA names). */
+ * Each backends/cpu/ops/<op>_cpu*.c is compiled once an ISA with -DTENON_ISA=<isa> and that ISA's flags; everything in
+ * it is static but the table CPU_OP_TABLE(<op>), i.e. `const struct cpu_op tenon__softmax_avx2`. cpu_plugin.c collects
+ * the tables with ops.def and picks the widest ISA that the machine has (or TENON_CPU_ISA names). */
 #ifndef TENON_CPU_H
 #define TENON_CPU_H
 

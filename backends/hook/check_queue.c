@@ -275,7 +275,8 @@ int32_t tenon__check_queue_wait(struct hook *hook, struct tenon_queue *queue, ui
 
 /* ---- recordings ---- */
 
-/* What a recording plays it has copied, so that may be destroyed (R40); what that one uses is listed by each_ref itself. */
+/* What a recording plays it has copied, so that may be destroyed (R40); what that one uses is listed by each_ref
+ * itself. */
 static int is_copied(struct hook *hook, uint32_t kind, const void *key)
 {
     struct hook_object *object = kind == HOOK_PLAN ? tenon__hook_find(hook, kind, key) : NULL;

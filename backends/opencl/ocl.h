@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Inside the OpenCL backend. ocl_find.c: which devices there are; ocl_device.c: an open one; ocl_program.c: compiled kernels;
- * ocl_buffer.c, ocl_plan.c, ocl_queue.c: the objects; ocl_plugin.c: the table. */
+ * Inside the OpenCL backend. ocl_find.c: which devices there are; ocl_device.c: an open one; ocl_program.c: compiled
+ * kernels; ocl_buffer.c, ocl_plan.c, ocl_queue.c: the objects; ocl_plugin.c: the table. */
 #ifndef OCL_H
 #define OCL_H
 

@@ -18,8 +18,8 @@ const char *ocl_api_load(void)
     if (loaded)
         return why[0] ? why : NULL;
     loaded = 1;
-    /* A loader that is in the process already goes first: an interposer (Oclgrind) works by being preloaded, and two different
-     * loaders in one process would open every driver twice. */
+    /* A loader that is in the process already goes first: an interposer (Oclgrind) works by being preloaded, and two
+     * different loaders in one process would open every driver twice. */
     if (dlsym(RTLD_DEFAULT, "clGetPlatformIDs")) {
         library = RTLD_DEFAULT;
     } else {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Every OpenCL call that the backend makes, as one list. The calls go through the table `ocl`, which is filled from the ICD loader
- * at run time, so that a machine without OpenCL only has no devices, and which a test may swap to make any call fail. */
+ * Every OpenCL call that the backend makes, as one list. The calls go through the table `ocl`, which is filled from the
+ * ICD loader at run time, so that a machine without OpenCL only has no devices, and which a test may swap to make any
+ * call fail. */
 #ifndef OCL_API_H
 #define OCL_API_H
 

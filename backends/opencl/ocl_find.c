@@ -77,7 +77,8 @@ static void find_location(cl_device_id id, const char *extensions, char *locatio
     if (has_extension(extensions, "cl_khr_pci_bus_info")) {
         cl_device_pci_bus_info_khr pci;
         if (!ocl.clGetDeviceInfo(id, CL_DEVICE_PCI_BUS_INFO_KHR, sizeof pci, &pci, NULL))
-            snprintf(location, room, "%04x:%02x:%02x.%x", pci.pci_domain, pci.pci_bus, pci.pci_device, pci.pci_function);
+            snprintf(location, room, "%04x:%02x:%02x.%x", pci.pci_domain, pci.pci_bus, pci.pci_device,
+                     pci.pci_function);
     } else if (has_extension(extensions, "cl_nv_device_attribute_query")) {
         cl_uint bus, slot, domain = 0;
         if (!ocl.clGetDeviceInfo(id, OCL_NV_BUS_ID, sizeof bus, &bus, NULL) &&
@@ -123,8 +124,8 @@ static uint32_t map_type(cl_device_type type, int unified)
     return TENON_TYPE_ACCEL;
 }
 
-/* Whether memory given with CL_MEM_USE_HOST_PTR is the very memory that commands work on, without a map in between. OpenCL leaves it
- * to the driver, so it is tried: the device writes, then the device reads what the host wrote. */
+/* Whether memory given with CL_MEM_USE_HOST_PTR is the very memory that commands work on, without a map in between.
+ * OpenCL leaves it to the driver, so it is tried: the device writes, then the device reads what the host wrote. */
 static int probe_import(cl_device_id id, cl_platform_id platform, uint64_t align)
 {
     enum { BYTES = 8192 };
@@ -185,7 +186,8 @@ static void find_limits(cl_device_id id, struct ocl_found *device)
     uint64_t shared = NUMBER(id, CL_DEVICE_LOCAL_MEM_SIZE, cl_ulong);
     limits->wg_max = wg > UINT32_MAX ? UINT32_MAX : (uint32_t)wg;
     limits->shared_max = shared > UINT32_MAX ? UINT32_MAX : (uint32_t)shared;
-    /* OpenCL bounds only the global size (size_t); drivers keep counts of groups in 32 and 16 bits as Vulkan's minimum allows. */
+    /* OpenCL bounds only the global size (size_t); drivers keep counts of groups in 32 and 16 bits as Vulkan's minimum
+     * allows. */
     limits->groups_max[0] = 0x7fffffff;
     limits->groups_max[1] = limits->groups_max[2] = 65535;
     limits->compute_units = (uint32_t)NUMBER(id, CL_DEVICE_MAX_COMPUTE_UNITS, cl_uint);
@@ -244,8 +246,8 @@ static void describe(cl_platform_id platform, cl_device_id id, struct ocl_found 
     snprintf(info->name, sizeof info->name, "%s", name);
     int pocl = !strcmp(platform_name, "Portable Computing Language");
     snprintf(info->driver, sizeof info->driver, "%.31s %.31s", pocl ? "PoCL" : platform_name, driver);
-    /* For a binary PoCL compiles every kernel once more, in a form that it does not run (0.7 of 2.0 s a kernel, PoCL 3.1), and it has
-     * a cache on disk of its own. */
+    /* For a binary PoCL compiles every kernel once more, in a form that it does not run (0.7 of 2.0 s a kernel, PoCL
+     * 3.1), and it has a cache on disk of its own. */
     device->caches_itself = pocl;
     find_location(id, extensions, info->location, sizeof info->location);
     snprintf(device->identity, sizeof device->identity, "%s|%s|%s|%s|%s|%s|%s", platform_name, platform_version, name,

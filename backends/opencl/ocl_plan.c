@@ -12,8 +12,9 @@ static uint32_t argument_width(char kind)
     return kind == 'b' ? 2 : 1;
 }
 
-/* How many work-items a group of this kernel may have. A kernel is compiled for one size (reqd_work_group_size), and a driver that
- * compiled it for that size runs it, whatever CL_KERNEL_WORK_GROUP_SIZE says: Rusticl of Mesa 22.3 gives the subgroup's. */
+/* How many work-items a group of this kernel may have. A kernel is compiled for one size (reqd_work_group_size), and a
+ * driver that compiled it for that size runs it, whatever CL_KERNEL_WORK_GROUP_SIZE says: Rusticl of Mesa 22.3 gives
+ * the subgroup's. */
 static cl_int work_group_limit(const struct tenon_device *device, cl_kernel kernel, uint32_t local, size_t *limit)
 {
     size_t compiled[3] = {0};
@@ -47,8 +48,9 @@ static int32_t create_kernel(struct tenon_device *device, const struct gpu_launc
         goto release;
     }
     if (wg < launch->local) {
-        status = ocl_fail(TENON_E_UNSUPPORTED, "kernel %s: this device runs at most %zu work-items a group, %u are needed",
-                          name, wg, launch->local);
+        status =
+            ocl_fail(TENON_E_UNSUPPORTED, "kernel %s: this device runs at most %zu work-items a group, %u are needed",
+                     name, wg, launch->local);
         goto release;
     }
     uint32_t at = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Compiled kernels: one program a kernel and set of specialisation constants, from the device's list, the cache on disk or the
- * driver's compiler. */
+ * Compiled kernels: one program a kernel and set of specialisation constants, from the device's list, the cache on disk
+ * or the driver's compiler. */
 #include <stdio.h>
 #include <string.h>
 #include <tenon/kernels.h>
@@ -32,9 +32,9 @@ static int32_t fail_build(struct tenon_device *device, cl_program program, const
                 break;
         }
     }
-    int32_t status = ocl_fail(error == CL_OUT_OF_HOST_MEMORY || error == CL_OUT_OF_RESOURCES ? TENON_E_NOMEM : TENON_E_INTERNAL,
-                              "kernel %s does not compile on %s: %s: %s", kernel, device->found->info.name,
-                              ocl_error_name(error), first);
+    int32_t status = ocl_fail(
+        error == CL_OUT_OF_HOST_MEMORY || error == CL_OUT_OF_RESOURCES ? TENON_E_NOMEM : TENON_E_INTERNAL,
+        "kernel %s does not compile on %s: %s: %s", kernel, device->found->info.name, ocl_error_name(error), first);
     ocl_host->free(ocl_host, text);
     return status;
 }
@@ -80,7 +80,8 @@ static int32_t build(struct tenon_device *device, const struct gpu_launch *launc
     int n = snprintf(options, sizeof options, "%s", device->found->options);
     for (uint32_t i = 0; i < launch->n_specs; i++)
         n += snprintf(options + n, sizeof options - (size_t)n, " -DTN_SPEC_%u=%uu", i, launch->spec[i]);
-    /* Two hashes of the source with different starts: 128 bits, against mistakes, not malice (the cache's file is ours alone). */
+    /* Two hashes of the source with different starts: 128 bits, against mistakes, not malice (the cache's file is ours
+     * alone). */
     uint64_t hash[2] = {0xcbf29ce484222325u, 0x9e3779b97f4a7c15u};
     for (size_t i = 0; i < kernel->opencl_size; i++)
         for (int k = 0; k < 2; k++)
@@ -161,8 +162,8 @@ void ocl_programs_release(struct tenon_device *device)
 
 /* ---- tenon.kernels/1 ---- */
 
-static int32_t report_one(struct tenon_device *device, const struct ocl_program *entry, void (*line)(void *, const char *),
-                          void *user)
+static int32_t report_one(struct tenon_device *device, const struct ocl_program *entry,
+                          void (*line)(void *, const char *), void *user)
 {
     cl_device_id id = device->found->id;
     cl_int error = CL_SUCCESS;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Queues. A batch is checked completely before the first OpenCL call, so that a refusal leaves nothing behind. What is left is the driver
- * that runs out of something halfway: if it refuses the first command, nothing has run; if a later one, what was submitted cannot
- * be called back, and the device is declared lost, for then no caller can take half a batch for a result. (A user event that gates
- * the batch and is failed instead would keep the promise better, but PoCL aborts the process on failed user events.) */
+ * Queues. A batch is checked completely before the first OpenCL call, so that a refusal leaves nothing behind. What is
+ * left is the driver that runs out of something halfway: if it refuses the first command, nothing has run; if a later
+ * one, what was submitted cannot be called back, and the device is declared lost, for then no caller can take half a
+ * batch for a result. (A user event that gates the batch and is failed instead would keep the promise better, but PoCL
+ * aborts the process on failed user events.) */
 #include <string.h>
 #include <time.h>
 
@@ -44,8 +45,8 @@ void ocl_queue_destroy(struct tenon_queue *queue)
 {
     if (!queue)
         return;
-    /* After a failed wait the device is lost for the caller, who now frees imported memory, but a driver may still be at work. Both
-     * calls, for the clFinish of Rusticl does not wait for what was flushed. */
+    /* After a failed wait the device is lost for the caller, who now frees imported memory, but a driver may still be
+     * at work. Both calls, for the clFinish of Rusticl does not wait for what was flushed. */
     if (queue->done < queue->last)
         (void)ocl.clWaitForEvents(1, &queue->event[queue->last % OCL_RING]);
     (void)ocl.clFinish(queue->queue);

@@ -4,8 +4,8 @@
  * The objects of the Vulkan backend, and what its files offer each other.
  *
  * One VkInstance a process, made at the first device_count and kept: drivers start threads and some leak at each
- * instance. One VkDevice a tenon_device. A tenon_queue is a timeline semaphore and a command pool on one of the device's
- * VkQueues, which several tenon_queues share under a lock. Kernels get addresses, not descriptors. */
+ * instance. One VkDevice a tenon_device. A tenon_queue is a timeline semaphore and a command pool on one of the
+ * device's VkQueues, which several tenon_queues share under a lock. Kernels get addresses, not descriptors. */
 #ifndef TENON_VK_H
 #define TENON_VK_H
 
@@ -70,7 +70,8 @@ struct vk_pipeline { /* a node of the device's hash map */
     uint64_t retired; /* when the last user went, for the order in which they are dropped */
 };
 #define VK_PIPELINE_BUCKETS 64
-/* Pipelines that no plan uses are kept for the next plan like the last, but not all: a driver's code takes megabytes. */
+/* Pipelines that no plan uses are kept for the next plan like the last, but not all: a driver's code takes
+ * megabytes. */
 #define VK_PIPELINES_UNUSED 32
 
 struct tenon_device {
@@ -122,7 +123,8 @@ struct tenon_buffer {
 int32_t tenon__vk_buffer_create(struct tenon_device *device, const struct tenon_buffer_desc *desc,
                                 struct tenon_buffer **buffer);
 void tenon__vk_buffer_destroy(struct tenon_buffer *buffer);
-int32_t tenon__vk_buffer_map(struct tenon_buffer *buffer, uint64_t offset, uint64_t size, uint32_t mode, void **pointer);
+int32_t tenon__vk_buffer_map(struct tenon_buffer *buffer, uint64_t offset, uint64_t size, uint32_t mode,
+                             void **pointer);
 int32_t tenon__vk_buffer_unmap(struct tenon_buffer *buffer);
 
 /* ---- vk_pipeline.c ---- */

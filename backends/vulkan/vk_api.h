@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Every Vulkan entry point that the backend uses, in one table. The backend calls the driver through it and nowhere else,
- * so that a test can put its own function in any place and make any call fail. */
+ * Every Vulkan entry point that the backend uses, in one table. The backend calls the driver through it and nowhere
+ * else, so that a test can put its own function in any place and make any call fail. */
 #ifndef TENON_VK_API_H
 #define TENON_VK_API_H
 
@@ -80,8 +80,8 @@ struct vk_api {
 
 extern struct vk_api tenon__vk;
 
-/* Opens the Vulkan loader and fills in the global part. NULL, or the reason why there is no Vulkan on this machine. Never
- * closes the library: drivers do not survive that. */
+/* Opens the Vulkan loader and fills in the global part. NULL, or the reason why there is no Vulkan on this machine.
+ * Never closes the library: drivers do not survive that. */
 const char *tenon__vk_api_load(void);
 
 /* Fills in the rest. NULL, or the name of a mandatory function that the instance does not have. */

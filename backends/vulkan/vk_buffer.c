@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * One VkBuffer and one VkDeviceMemory a buffer. Where host and device share memory, the buffer stays mapped for its whole
- * life; elsewhere map and unmap copy through a second, host-visible buffer that lives as long as the mapping. */
+ * One VkBuffer and one VkDeviceMemory a buffer. Where host and device share memory, the buffer stays mapped for its
+ * whole life; elsewhere map and unmap copy through a second, host-visible buffer that lives as long as the mapping. */
 #include "vk.h"
 
 #include <string.h>
@@ -90,7 +90,8 @@ static int32_t allocate(struct tenon_buffer *buffer, enum memory_use use, void *
         return status;
     if (atomic_fetch_add(&device->n_allocations, 1) >= device->adapter->max_allocations) {
         device->n_allocations--;
-        return tenon__vk_fail(TENON_E_NOMEM, "the driver allows %u buffers at a time", device->adapter->max_allocations);
+        return tenon__vk_fail(TENON_E_NOMEM, "the driver allows %u buffers at a time",
+                              device->adapter->max_allocations);
     }
     VkResult result = tenon__vk.AllocateMemory(device->device, &info, NULL, &buffer->memory);
     if (result < 0) {

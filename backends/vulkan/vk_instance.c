@@ -130,8 +130,8 @@ static void choose_memory(struct vk_adapter *adapter, VkPhysicalDeviceType type)
     adapter->memory_download = memory_type(memory, visible | cached, 0);
     if (adapter->memory_download < 0)
         adapter->memory_download = adapter->memory_upload;
-    /* A discrete card may show its memory to the host, but reading it through PCI is slower than any copy. "staging" forces
-     * the other path for tests. */
+    /* A discrete card may show its memory to the host, but reading it through PCI is slower than any copy. "staging"
+     * forces the other path for tests. */
     int32_t shared = memory_type(memory, local | visible, cached);
     if (shared >= 0 && (type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU) &&
         !wanted("staging")) {

@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The argument block as the kernel declares it: addresses of 8 bytes, everything else 4, each at a multiple of its size. */
+/* The argument block as the kernel declares it: addresses of 8 bytes, everything else 4, each at a multiple of its
+ * size. */
 static int32_t fill_launch(struct vk_launch *to, const struct gpu_launch *from)
 {
     memcpy(to->groups, from->groups, sizeof to->groups);
@@ -130,8 +131,8 @@ void tenon__vk_plan_destroy(struct tenon_plan *plan)
 
 /* ---- RUN ---- */
 
-static int32_t check_bind(const struct tenon_plan *plan, const char *name, const struct tenon_bind *bind, uint64_t bytes,
-                          int32_t wrong)
+static int32_t check_bind(const struct tenon_plan *plan, const char *name, const struct tenon_bind *bind,
+                          uint64_t bytes, int32_t wrong)
 {
     if (!bind->buffer)
         return tenon__vk_fail(wrong, "%s: no buffer, %llu bytes are needed", name, (unsigned long long)bytes);

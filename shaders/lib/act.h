@@ -2,7 +2,8 @@
  * Copyright The Tenon authors
  *
  * The activations of tenon/ops/act.h for one float, by its number. The formulas and fits are those of
- * the CPU backend: each is good to a few units in the last place, tails included, because the exponent of what is tiny is applied last. */
+ * the CPU backend: each is good to a few units in the last place, tails included, because the exponent of what is tiny
+ * is applied last. */
 #ifndef TN_LIB_ACT_H
 #define TN_LIB_ACT_H
 

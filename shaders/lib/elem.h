@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Functions of one element, a template: lib/num.h includes it for scalars and, where vectors are wider, for vectors. The types are xf,
- * xu, xb (float, uint, comparison) and x_pair; a pair's value is hi + lo with |lo| <= ulp(hi)/2. */
+ * Functions of one element, a template: lib/num.h includes it for scalars and, where vectors are wider, for vectors.
+ * The types are xf, xu, xb (float, uint, comparison) and x_pair; a pair's value is hi + lo with |lo| <= ulp(hi)/2. */
 
 TN_FN x_pair tn_pair_make(xf hi, xf lo)
 {
@@ -30,8 +30,8 @@ TN_FN x_pair tn_fast_two_sum(xf a, xf b)
     return tn_pair_make(s, e);
 }
 
-/* a * b exactly unless it over- or underflows (Veltkamp and Dekker; the halves by clearing bits, so that no large factor
- * overflows). */
+/* a * b exactly unless it over- or underflows (Veltkamp and Dekker; the halves by clearing bits, so that no large
+ * factor overflows). */
 TN_FN x_pair tn_two_prod(xf a, xf b)
 {
     TN_PRECISE xf p = a * b;
@@ -64,7 +64,8 @@ TN_FN x_pair tn_pair_mul_pair(x_pair p, x_pair q)
     return tn_fast_two_sum(s.hi, lo);
 }
 
-/* a*b + c rounded once, also where fma is not fused: the exact sum of three floats is rounded to odd first (Boldo and Melquiond). */
+/* a*b + c rounded once, also where fma is not fused: the exact sum of three floats is rounded to odd first (Boldo and
+ * Melquiond). */
 TN_FN xf tn_fma_exact(xf a, xf b, xf c)
 {
 #define TN_FINITE_(x) ((x_bits(x) & 0x7fffffffu) < TN_INF_BITS)
@@ -104,8 +105,8 @@ TN_FN xf tn_exp_poly(xf t)
     return x_fma(p, t, 1.0f);
 }
 
-/* x - n*ln2, ln2 in two parts, for |n| < 2^22 and a difference that is small. Without fma every partial product is made exact: n in
- * multiples of 1024 and the rest, the first part of ln2 in 12 and 9 bits; the differences are exact too. */
+/* x - n*ln2, ln2 in two parts, for |n| < 2^22 and a difference that is small. Without fma every partial product is made
+ * exact: n in multiples of 1024 and the rest, the first part of ln2 in 12 and 9 bits; the differences are exact too. */
 TN_FN xf tn_exp_rest(xf x, xf n)
 {
     xf coarse = tn_round(n * 0.0009765625f) * 1024.0f;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Reductions over a work-group, in an order that depends on LOCAL and TN_VW alone. They are macros because shared arrays cannot be
- * passed to functions; `lid` must be TN_LID, LOCAL a multiple of 8, and all invocations take part. A shared array has TN_REDUCE_ROOM elements:
- * each reduction of a kernel leaves its result in a slot of its own (0 to 7), so that none has to wait before the next begins. Two levels
- * instead of a tree: three barriers whatever LOCAL is, which is what software devices pay for. */
+ * Reductions over a work-group, in an order that depends on LOCAL and TN_VW alone. They are macros because shared
+ * arrays cannot be passed to functions; `lid` must be TN_LID, LOCAL a multiple of 8, and all invocations take part. A
+ * shared array has TN_REDUCE_ROOM elements: each reduction of a kernel leaves its result in a slot of its own (0 to 7),
+ * so that none has to wait before the next begins. Two levels instead of a tree: three barriers whatever LOCAL is,
+ * which is what software devices pay for. */
 #ifndef TN_LIB_REDUCE_H
 #define TN_LIB_REDUCE_H
 
@@ -12,7 +13,8 @@
 #define TN_REDUCE_LEFT (TN_REDUCE_WAYS * TN_VW)
 #define TN_REDUCE_ROOM (LOCAL * TN_VW + 8u)
 
-/* result = join over all invocations of the elements of the vector value; join(a, b) takes two scalars or two vectors. */
+/* result = join over all invocations of the elements of the vector value; join(a, b) takes two scalars or two
+ * vectors. */
 #define TN_REDUCE(type, vector_type, shared_array, slot, join, value, result) \
     {                                                                      \
         tn_vshared_put(shared_array, lid, value);                          \

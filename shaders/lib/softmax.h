@@ -6,9 +6,9 @@
 #ifndef TN_LIB_SOFTMAX_H
 #define TN_LIB_SOFTMAX_H
 
-/* What is asked for, in one word: `opt` wherever it is needed. Every combination as a variant of its own would be hundreds, a second each on
- * some devices; so a launch has the word as an argument (OPTIONS is 0), and only the few combinations that are worth a compilation
- * have it as a constant. The recipe makes the same word. */
+/* What is asked for, in one word: `opt` wherever it is needed. Every combination as a variant of its own would be
+ * hundreds, a second each on some devices; so a launch has the word as an argument (OPTIONS is 0), and only the few
+ * combinations that are worth a compilation have it as a constant. The recipe makes the same word. */
 TN_SPEC(1, OPTIONS)
 
 #define sm_options(argument) (OPTIONS != 0u ? OPTIONS : (argument))
@@ -26,8 +26,8 @@ TN_SPEC(1, OPTIONS)
 #define HAS_T (opt & 0x20000u)        /* T may differ from 1 */
 #define STATS ((opt >> 18) & 15u)     /* set of SM_STATS_*; 0: no statistics */
 #define TILED ((opt >> 22) & 3u)      /* softmax_row: SM_WHOLE, SM_SUM or SM_WRITE */
-/* Elements from a buffer's address to the first; in the argument alone. They are 0 for f32, but lavapipe's code for the tiles of plain rows
- * takes twice as long where they are not added. */
+/* Elements from a buffer's address to the first; in the argument alone. They are 0 for f32, but lavapipe's code for the
+ * tiles of plain rows takes twice as long where they are not added. */
 #define SM_X_SHIFT ((options >> 24) & 1u)
 #define SM_MASK_SHIFT ((options >> 25) & 3u)
 #define SM_Y_SHIFT ((options >> 27) & 1u)
@@ -72,7 +72,8 @@ TN_FN tn_vi sm_key(tn_vu bits)
 /* The same of values whose NaN are found otherwise, and with the sign of 0. */
 #define sm_raw_key(bits) (tn_vas_int(bits) ^ ((tn_vas_int(bits) >> 31) & 0x7fffffff))
 
-/* The value of a key. NaN reads as 0 and so do the infinities: where one of them is the maximum, no difference with it is ever used. */
+/* The value of a key. NaN reads as 0 and so do the infinities: where one of them is the maximum, no difference with it
+ * is ever used. */
 #define sm_key_bits_(key) ((key) <= SM_KEY_NEG_INF || (key) >= SM_KEY_INF ? 0 : (key) ^ (((key) >> 31) & 0x7fffffff))
 #define sm_key_value(key) tn_float(tn_as_uint(sm_key_bits_(key)))
 #define sm_vkey_value(key) tn_vfloat(tn_vas_uint(sm_key_bits_(key)))
@@ -102,7 +103,8 @@ TN_FN tn_vu sm_logit(uint opt, TN_BUF x, uint x_begin, TN_BUF bias, uint bias_be
 
 #define sm_plus(a, b) ((a) + (b))
 
-/* (v - r) * T, of scalars or vectors; needs `opt`. Halved, which is exact, so that the difference of two finite values is finite. */
+/* (v - r) * T, of scalars or vectors; needs `opt`. Halved, which is exact, so that the difference of two finite values
+ * is finite. */
 #define sm_delta(v, r, t) (HAS_T != 0u ? (((v) * 0.5f - (r) * 0.5f) * (t)) * 2.0f : (v) - (r))
 
 /* ---- a whole row ---- */
@@ -375,7 +377,8 @@ TN_FN tn_vu sm_output(uint opt, sm_end end, float t, tn_vu v, tn_vb there)
     return bits;
 }
 
-/* The same from what the reload algorithm kept: exp((v - M) * T), times shift; or (v - M) * T for LOG_EXP, plus shift. */
+/* The same from what the reload algorithm kept: exp((v - M) * T), times shift; or (v - M) * T for LOG_EXP, plus
+ * shift. */
 TN_FN tn_vu sm_reloaded(uint opt, sm_end end, tn_vu kept, float shift, tn_vb there)
 {
     tn_vu zero = KIND == 1u ? TN_NEG_INF_BITS : 0u;

@@ -24,7 +24,7 @@
 #define STEP_VECTORS (STEP / VF)
 
 /* The vectors of n columns, a constant STEP or at most a BLOCK. */
-#define STEP_EACH(v, n) SIMD_UNROLL for (int v = 0; v < step_vectors(n); v++)
+#define STEP_EACH(v, n) SIMD_UNROLL_MAYBE for (int v = 0; v < step_vectors(n); v++)
 
 /* Calls CALL(c, n) for [from, to): n is the constant STEP while that fits, then a variable, at most BLOCK and never
  * STEP. CALL compiles into one instance for each. */

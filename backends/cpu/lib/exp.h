@@ -21,7 +21,7 @@
  * processor looks ahead too little to find the next one's by itself. */
 #define EXP_EACH 16
 #define EXP_STEP(statement)                                                    \
-    SIMD_UNROLL for (int i = 0; i < count; i++) statement;
+    SIMD_UNROLL_MAYBE for (int i = 0; i < count; i++) statement;
 
 /* `scale` is a power of two that multiplies every coefficient, which only moves exponents: the bits of the rest are
  * the same. x becomes the polynomial. */
