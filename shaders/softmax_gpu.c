@@ -2,8 +2,8 @@
  * Copyright The Tenon authors
  *
  * Launches of softmax. Short rows: one work-group a row. Long rows, one by one: the sums of tiles, their merging, the
- * writing of tiles. What a launch does depends on cols, types, even or odd strides and the attributes, never on rows,
- * so that a row has the same bits in every batch. */
+ * writing of tiles. What a launch computes depends on cols, types and the attributes, never on rows or strides, so
+ * that a row has the same bits in every batch and layout. */
 #include "recipe.h"
 
 #include <stdio.h>
@@ -133,11 +133,16 @@ static uint32_t chunk_of(const struct gpu_limits *limits)
     return limits->vector ? 2 * limits->vector : 2;
 }
 
-/* Rows of f32, of whole chunks, each on 8 bytes. */
+/* Rows of f32, of whole chunks. */
 static int in_chunks(const struct job *job)
 {
-    return job->x.dtype == TENON_F32 && job->y.dtype == TENON_F32 && job->cols % chunk_of(job->limits) == 0 &&
-           ((job->x.stride | job->y.stride) & 1) == 0;
+    return job->x.dtype == TENON_F32 && job->y.dtype == TENON_F32 && job->cols % chunk_of(job->limits) == 0;
+}
+
+/* Rows of f32 that all begin at multiples of 8 bytes. */
+static uint32_t even(const struct job *job)
+{
+    return job->rows == 1 || ((job->x.stride | job->y.stride) & 1) == 0;
 }
 
 /* The combinations that get a kernel of their own: the plain ones, which are the fast path. By the attributes alone, as
@@ -147,7 +152,9 @@ static void add_options(const struct job *job, struct gpu_launch *launch, uint32
     const uint32_t free = 1u | 15u << 6 | 3u << 22; /* kind, types, tiles */
     int plain = (options & ~free) == TENON_SOFTMAX_THREE_PASS_RECOMPUTE << 1 && job->x.dtype == job->y.dtype;
     gpu_launch_spec(launch, plain ? options : 0);
-    gpu_launch_spec(launch, plain && job->cols > PAIRED_COLS_MIN && in_chunks(job));
+    const uint32_t paired = plain && job->cols > PAIRED_COLS_MIN && in_chunks(job);
+    gpu_launch_spec(launch, paired);
+    gpu_launch_spec(launch, paired && even(job));
 }
 
 static uint32_t stride_of(const struct gpu_rows *rows, uint64_t n)
@@ -179,6 +186,7 @@ static int add_held(struct job *job, uint32_t held, uint64_t row, uint64_t n, co
     gpu_launch_spec(launch, options_of(job, WHOLE));
     gpu_launch_spec(launch, held);
     gpu_launch_spec(launch, (uint64_t)held * chunk_of(job->limits) * job->local == job->cols);
+    gpu_launch_spec(launch, even(job));
     tenon__gpu_bind(launch, &job->x, row, 0);
     tenon__gpu_bind(launch, &job->y, row, 0);
     gpu_launch_u32(launch, (uint32_t)job->cols);

@@ -168,11 +168,11 @@ TN_FN void tn_vstore_bits(TN_BUF b, uint type, uint i, uint n, tn_vu bits)
 
 TN_STRUCT(tn_vtwo) { tn_vu lo; tn_vu hi; };
 
-/* The 2 TN_VW words from i on, all of which exist; i is even and b a multiple of 8 bytes. */
-TN_FN tn_vtwo tn_vload_two(TN_BUF b, uint i)
+/* The 2 TN_VW words from i on, all of which exist. even: i is, and b is a multiple of 8 bytes. */
+TN_FN tn_vtwo tn_vload_two(TN_BUF b, uint i, uint even)
 {
     tn_vtwo two;
-    if (TN_LONG != 0) {
+    if (TN_LONG != 0 && even != 0u) {
         TN_GET_LONG(b, i, two.lo, two.hi)
     } else {
         two.lo = tn_vget32(b, i);
@@ -181,9 +181,9 @@ TN_FN tn_vtwo tn_vload_two(TN_BUF b, uint i)
     return two;
 }
 
-TN_FN void tn_vstore_two(TN_BUF b, uint i, tn_vu lo, tn_vu hi)
+TN_FN void tn_vstore_two(TN_BUF b, uint i, tn_vu lo, tn_vu hi, uint even)
 {
-    if (TN_LONG != 0) {
+    if (TN_LONG != 0 && even != 0u) {
         TN_PUT_LONG(b, i, lo, hi)
     } else {
         tn_vput32(b, i, lo);
