@@ -168,20 +168,24 @@ static void test_descriptors(struct tenon_device *device)
     uint64_t state = 20240611;
     int rounds = gpu ? 400 : 20000, wrong = 0, refused = 0, accepted = 0, differs = 0;
     for (int i = 0; i < rounds; i++) {
-        uint64_t bytes[16] = {0};
+        /* As large as a spoiled struct_size may say. */
+        uint64_t bytes[TENON_STRUCT_MAX / 8] = {0};
+        union {
+            struct tenon_op_desc desc;
+            unsigned char room[TENON_STRUCT_MAX];
+        } d = {.room = {0}};
         struct tenon_plan *plan = NULL;
-        struct tenon_op_desc d;
         struct tenon_tensor t[64];
         describe();
         memset(t, 0, sizeof t);
         memcpy(t, tensors, sizeof tensors);
         memcpy(bytes, &params, sizeof params);
-        d = desc, d.tensors = t, d.params = bytes;
+        d.desc = desc, d.desc.tensors = t, d.desc.params = bytes;
         for (uint64_t n = 1 + (random_word(&state) & 3); n > 0; n--)
-            spoil(&state, &d, t, (unsigned char *)bytes);
-        int32_t expect = tenon_op_check(&d, NULL, NULL, 0, NULL);
-        int32_t answer = b->plan_create(device, &d, NULL);
-        int32_t status = i % 8 ? answer : b->plan_create(device, &d, &plan);
+            spoil(&state, &d.desc, t, (unsigned char *)bytes);
+        int32_t expect = tenon_op_check(&d.desc, NULL, NULL, 0, NULL);
+        int32_t answer = b->plan_create(device, &d.desc, NULL);
+        int32_t status = i % 8 ? answer : b->plan_create(device, &d.desc, &plan);
         b->plan_destroy(plan);
         refused += expect != TENON_OK;
         accepted += status == TENON_OK;
