@@ -96,6 +96,8 @@ run 0 "run --json" '^\{"op":"softmax","device":"toy:4".*"shape":\[2,8\],"min":0.
     "$tenon" run softmax -d toy:4 -i x="$work/x.npy" --json
 run 0 "options before the operator" "toy_softmax" "$tenon" run -d toy:4 -a kind=exp -i x="$work/x.npy" softmax
 run 2 "a wrong input name" "no input 'xx'; did you mean 'x'|no input 'xx'" "$tenon" run softmax --in xx="$work/x.npy"
+run 2 "an input name like no other" "no input 'qqqqqqq'; there are x, bias, mask, valid_len, row_scale, sink" "$tenon" run softmax --in qqqqqqq="$work/x.npy"
+run 2 "an attribute like no other" "no attribute 'qqqqqqq'; there are kind, algo" "$tenon" run softmax --attr qqqqqqq=1 --in x="$work/x.npy"
 run 2 "an output given as input" "no input 'y'" "$tenon" run softmax --in y="$work/x.npy"
 run 2 "an input given twice" "given twice" "$tenon" run softmax --in x="$work/x.npy" --in x="$work/x.npy"
 run 2 "a missing input" "needs --in x=" "$tenon" run softmax
