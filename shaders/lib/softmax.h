@@ -33,6 +33,7 @@ TN_SPEC(1, OPTIONS)
 #define SM_Y_SHIFT ((options >> 27) & 1u)
 
 #include "num.h"
+#include "order.h"
 #include "reduce.h"
 
 #define SM_RECOMPUTE 1u
@@ -54,20 +55,13 @@ TN_SPEC(1, OPTIONS)
 #define SM_BLOCK 32u          /* sequential f32 additions before a flush to a pair */
 #define SM_EXT_LIMIT 0x49800000u /* bits of 2^20 */
 
-/* Signed integers in the order of the values: NaN < -Inf < finite < +Inf, -0 == +0. */
-#define SM_KEY_NONE (-2147483647 - 1)
-#define SM_KEY_NAN (-2147483647)
-#define SM_KEY_NEG_INF (-2139095041)
-#define SM_KEY_INF 2139095040
+/* The total order, by its names here. */
+#define SM_KEY_NONE TN_ORDER_NONE
+#define SM_KEY_NAN TN_ORDER_NAN
+#define SM_KEY_NEG_INF TN_ORDER_NEG_INF
+#define SM_KEY_INF TN_ORDER_INF
 #define SM_KEY_BAD 2147483647 /* in a maximum: a NaN was seen */
-
-TN_FN tn_vi sm_key(tn_vu bits)
-{
-    tn_vi b = tn_vas_int(bits);
-    tn_vi key = b ^ ((b >> 31) & 0x7fffffff);
-    key = bits == 0x80000000u ? 0 : key;
-    return (bits & 0x7fffffffu) > TN_INF_BITS ? SM_KEY_NAN : key;
-}
+#define sm_key tn_order_key
 
 /* The same of values whose NaN are found otherwise, and with the sign of 0. */
 #define sm_raw_key(bits) (tn_vas_int(bits) ^ ((tn_vas_int(bits) >> 31) & 0x7fffffff))

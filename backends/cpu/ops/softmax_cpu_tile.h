@@ -6,47 +6,13 @@
 #ifndef TENON_SOFTMAX_CPU_TILE_H
 #define TENON_SOFTMAX_CPU_TILE_H
 
+#include "lib/element.h"
 #include "lib/exp.h"
 #include "softmax_cpu.h"
 
 #define MINUS_INF (-INFINITY)
 #define AHEAD 4096 /* bytes that are asked for before they are read */
 #define NO_EXPONENT -0x1p30f /* of an empty pair */
-
-SIMD_FN vf load_x(const void *x, int64_t c, int n, uint32_t dtype)
-{
-    if (dtype == TENON_F32)
-        return n == VF ? vf_load((const float *)x + c) : vf_load_n((const float *)x + c, n);
-    const uint16_t *h = (const uint16_t *)x + c;
-    if (dtype == TENON_F16)
-        return n == VF ? vf_load_f16(h) : vf_load_f16_n(h, n);
-    return n == VF ? vf_load_bf16(h) : vf_load_bf16_n(h, n);
-}
-
-SIMD_FN void store_y(void *y, int64_t c, vf v, int n, uint32_t dtype, int stream)
-{
-    if (dtype == TENON_F32) {
-        float *p = (float *)y + c;
-        if (n < VF)
-            vf_store_n(p, v, n);
-        else if (stream)
-            vf_stream(p, v);
-        else
-            vf_store(p, v);
-        return;
-    }
-    uint16_t *h = (uint16_t *)y + c;
-    if (dtype == TENON_F16) {
-        if (n < VF)
-            vf_store_f16_n(h, v, n);
-        else
-            vf_store_f16(h, v);
-    } else if (n < VF) {
-        vf_store_bf16_n(h, v, n);
-    } else {
-        vf_store_bf16(h, v);
-    }
-}
 
 /* What lies `ahead` bytes behind the STEP columns at c, into L2. The hardware's own guess stops at every page. */
 SIMD_FN void ask_for(const void *x, int64_t c, uint32_t dtype, int64_t ahead)

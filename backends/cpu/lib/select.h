@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * Which are the k best of many entries, by the total order (lib/order.h), equal ones by the smaller index: not a sorted
+ * list but a cut, from which one more sweep in index order takes exactly k:
+ *     taken: key > cut.key, and the first cut.equal of those with key == cut.key.
+ *
+ * select_keys cuts keys that lie in an array. For rows too long for one, or shared out to threads, the radix is done in
+ * SELECT_ROUNDS rounds over tiles: each thread counts its tiles into bins of its own (select_count), the bins are added
+ * (integers: the order does not matter), select_narrow finds the digit; after the last round select_end has the cut. */
+#ifndef TENON_LIB_SELECT_H
+#define TENON_LIB_SELECT_H
+
+#include "order.h"
+
+struct select_cut {
+    int32_t key;
+    int64_t equal; /* INT64_MAX: all that are equal, so that nobody has to count them */
+};
+
+/* The k best of n with 0 <= k <= n where no key need be looked at; 0: they must. */
+static inline int select_trivial(int64_t n, int64_t k, struct select_cut *cut)
+{
+    *cut = k > 0 ? (struct select_cut){INT32_MIN, INT64_MAX} : (struct select_cut){ORDER_ABOVE, 0};
+    return k == 0 || k == n;
+}
+
+/* ---- keys in an array ---- */
+
+#define SELECT_FEW 24
+#define SELECT_BYTE 256
+
+/* The k-th best of few, 1 <= k <= n, by counting for each how many are better. */
+static inline struct select_cut select_few(const int32_t *keys, int64_t n, int64_t k)
+{
+    struct select_cut cut = {INT32_MIN, INT64_MAX};
+    for (int64_t i = 0; i < n; i++) {
+        int64_t above = 0, equal = 0;
+        for (int64_t j = 0; j < n; j++) {
+            above += keys[j] > keys[i];
+            equal += keys[j] == keys[i];
+        }
+        if (above >= k || above + equal < k)
+            continue;
+        cut.key = keys[i];
+        cut.equal = above + equal == k ? INT64_MAX : k - above;
+        break;
+    }
+    return cut;
+}
+
+/* The cut of the k best of n keys, 0 <= k <= n < 2^32. Overwrites keys: what remains of them after a byte of the radix
+ * moves to the front. */
+static inline struct select_cut select_keys(int32_t *keys, int64_t n, int64_t k)
+{
+    struct select_cut cut;
+    if (select_trivial(n, k, &cut))
+        return cut;
+    for (int shift = 24; n > SELECT_FEW; shift -= 8) {
+        uint32_t bins[2][SELECT_BYTE] = {{0}}; /* two, so that runs of one byte do not wait for each other */
+        int64_t i = 0, m = 0, above = 0;
+        for (; i + 2 <= n; i += 2) {
+            bins[0][((uint32_t)keys[i] ^ 0x80000000u) >> shift & 255]++;
+            bins[1][((uint32_t)keys[i + 1] ^ 0x80000000u) >> shift & 255]++;
+        }
+        if (i < n)
+            bins[0][((uint32_t)keys[i] ^ 0x80000000u) >> shift & 255]++;
+        uint32_t digit = 255;
+        while (above + bins[0][digit] + bins[1][digit] < k) {
+            above += bins[0][digit] + bins[1][digit];
+            digit--;
+        }
+        k -= above;
+        const int64_t equal = (int64_t)bins[0][digit] + bins[1][digit];
+        if (shift == 0) {
+            for (i = 0; ((uint32_t)keys[i] & 255) != digit; i++)
+                ;
+            return (struct select_cut){keys[i], k == equal ? INT64_MAX : k};
+        }
+        if (equal == n)
+            continue;
+        for (i = 0; i < n; i++) {
+            keys[m] = keys[i];
+            m += (((uint32_t)keys[i] ^ 0x80000000u) >> shift & 255) == digit;
+        }
+        n = m;
+    }
+    return select_few(keys, n, k);
+}
+
+/* ---- keys in tiles ---- */
+
+#define SELECT_ROUNDS 3
+#define SELECT_BINS 2048
+
+struct select {
+    uint32_t prefix; /* of the cut's key with the sign turned, as far as it is known */
+    int round;
+    int64_t need;    /* how many are still to be taken among those with that prefix */
+    int64_t equal;   /* how many have it */
+};
+
+/* 1 <= k < n; see select_trivial. */
+static inline struct select select_begin(int64_t k)
+{
+    return (struct select){0, 0, k, 0};
+}
+
+static inline int select_shift(int round)
+{
+    return round == 0 ? 21 : round == 1 ? 10 : 0;
+}
+
+static inline int select_bits(int round)
+{
+    return round == SELECT_ROUNDS - 1 ? 10 : 11;
+}
+
+/* Adds n keys to the bins of this round, SELECT_BINS of them. */
+static inline void select_count(const struct select *s, const int32_t *keys, int64_t n, uint32_t *bins)
+{
+    const int shift = select_shift(s->round), bits = select_bits(s->round);
+    const uint32_t mask = (1u << bits) - 1;
+    if (s->round == 0) {
+        for (int64_t i = 0; i < n; i++)
+            bins[((uint32_t)keys[i] ^ 0x80000000u) >> shift]++;
+        return;
+    }
+    /* Few have the prefix of later rounds: vectors without any are passed over. */
+    const vi prefix = vi_set1((int32_t)s->prefix), turn = vi_set1(INT32_MIN);
+    int64_t i = 0;
+    for (; i + VF <= n; i += VF) {
+        const vi high = vi_shr(vi_xor(vi_load(keys + i), turn), shift + bits);
+        for (uint32_t there = vm_bits(vi_eq(high, prefix)); there; there &= there - 1)
+            bins[((uint32_t)keys[i + __builtin_ctz(there)] ^ 0x80000000u) >> shift & mask]++;
+    }
+    for (; i < n; i++) {
+        const uint32_t key = (uint32_t)keys[i] ^ 0x80000000u;
+        if (key >> (shift + bits) == s->prefix)
+            bins[key >> shift & mask]++;
+    }
+}
+
+/* From all the bins of this round to the next. */
+static inline void select_narrow(struct select *s, const uint64_t *bins)
+{
+    uint32_t digit = (1u << select_bits(s->round)) - 1;
+    while ((uint64_t)s->need > bins[digit]) {
+        s->need -= (int64_t)bins[digit];
+        digit--;
+    }
+    s->equal = (int64_t)bins[digit];
+    s->prefix = s->prefix << select_bits(s->round) | digit;
+    s->round++;
+}
+
+static inline struct select_cut select_end(const struct select *s)
+{
+    return (struct select_cut){(int32_t)(s->prefix ^ 0x80000000u), s->need == s->equal ? INT64_MAX : s->need};
+}
+
+#endif
