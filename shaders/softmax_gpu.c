@@ -32,7 +32,7 @@ struct job {
     struct gpu_recipe *recipe;
     struct gpu_rows x, bias, mask, y;
     struct gpu_rows valid_len, row_scale, sink;
-    struct gpu_rows stat[TENON_SOFTMAX_N_TENSORS - TENON_SOFTMAX_MAX];
+    struct gpu_rows stat[TENON_SOFTMAX_ENERGY - TENON_SOFTMAX_MAX + 1];
     uint64_t rows, cols;
     uint32_t algo, stats, wanted, local;
     uint64_t work_rows; /* rows of the f32 scratch of the reload algorithm, 0: none */
@@ -396,6 +396,11 @@ static int32_t softmax_recipe(const void *params, const struct tenon_tensor *ten
     static const char *const algos[] = {"auto", "three_pass_recompute", "three_pass_reload", "two_pass_ext", "online",
                                         "fixed_max"};
     struct job job = {.params = params, .limits = limits, .recipe = recipe};
+    const struct tenon_softmax_params *p = params;
+    if (p->kind > TENON_SOFTMAX_LOG_EXP || p->noise || p->support || p->post || p->adaptive ||
+        tensors[TENON_SOFTMAX_MULT].dtype || tensors[TENON_SOFTMAX_SUM].dtype || tensors[TENON_SOFTMAX_SUMSQ].dtype ||
+        tensors[TENON_SOFTMAX_NNZ].dtype || tensors[TENON_SOFTMAX_FLAGS].dtype)
+        return recipe->host->fail(recipe->host, TENON_E_UNSUPPORTED, "kinds beyond log_exp: not on this device");
     int32_t status = read_tensors(&job, tensors);
     if (status != TENON_OK)
         return status;

@@ -184,6 +184,10 @@ static int32_t softmax_plan(struct cpu_plan *plan)
     int64_t stride;
     _Static_assert(sizeof *s <= sizeof plan->state, "the plan has no room");
     int32_t status = check_strides(plan);
+    if (p->kind > TENON_SOFTMAX_LOG_EXP || p->noise || p->support || p->post || p->adaptive ||
+        t[TENON_SOFTMAX_MULT].dtype || t[TENON_SOFTMAX_SUM].dtype || t[TENON_SOFTMAX_SUMSQ].dtype ||
+        t[TENON_SOFTMAX_NNZ].dtype || t[TENON_SOFTMAX_FLAGS].dtype)
+        return plan->env->host->fail(plan->env->host, TENON_E_UNSUPPORTED, "kinds beyond log_exp: not on this device");
     if (!status)
         status = tenon_tensor_rows(x, &s->rows, &stride, &s->cols);
     if (status)
