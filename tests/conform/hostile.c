@@ -60,7 +60,7 @@ static void spoil_attrs(struct spoiler *s)
         const struct tenon_attr_spec *attr = &s->contract->attrs[i];
         if (attr->type == TENON_ATTR_FLAGS)
             set_word(s, attr, TENON_E_UNSUPPORTED, "with an unknown bit", 0x80000000u | (uint32_t)attr->max);
-        else if (attr->type == TENON_ATTR_ENUM || attr->type == TENON_ATTR_U32)
+        else if ((attr->type == TENON_ATTR_ENUM || attr->type == TENON_ATTR_U32) && attr->max < UINT32_MAX)
             set_word(s, attr, TENON_E_ARG, "one above its largest value", (uint32_t)attr->max + 1);
         if (attr->type == TENON_ATTR_ENUM)
             set_word(s, attr, TENON_E_ARG, "of 0xffffffff", 0xffffffff);
