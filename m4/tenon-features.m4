@@ -137,6 +137,8 @@ AM_CONDITIONAL([GPU], [test "$enable_opencl" = yes || test "$enable_vulkan" = ye
 dnl ---- peers for the benchmark ----
 TENON_LIB([DNNL], [oneapi/dnnl/dnnl.h], [dnnl], [dnnl_engine_create])
 AM_CONDITIONAL([HAVE_DNNL], [test "$tenon_have_DNNL" = yes])
+TENON_LIB([XNNPACK], [xnnpack.h], [XNNPACK], [xnn_create_softmax_nc_f32], [-lpthreadpool])
+AM_CONDITIONAL([HAVE_XNNPACK], [test "$tenon_have_XNNPACK" = yes])
 
 AC_ARG_WITH([bash-completion-dir],
     [AS_HELP_STRING([--with-bash-completion-dir=DIR], [where the completion goes (DATADIR/bash-completion/completions)])],
@@ -154,6 +156,7 @@ AS_VAR_IF([enable_vulkan], [yes], [tenon_vulkan_why=], [enable_vulkan="no: $teno
 AS_IF([test "$tenon_have_PNG$tenon_have_ZLIB" = yesyes], [tenon_fashion=yes],
     [tenon_fashion="no: needs libpng-dev and zlib1g-dev"])
 AS_VAR_IF([tenon_have_DNNL], [yes], [tenon_dnnl=yes], [tenon_dnnl="no: needs libdnnl-dev"])
+AS_VAR_IF([tenon_have_XNNPACK], [yes], [tenon_xnnpack=yes], [tenon_xnnpack="no: needs libxnnpack-dev"])
 AC_MSG_NOTICE([
 
   tenon $PACKAGE_VERSION for $host
@@ -167,5 +170,6 @@ AC_MSG_NOTICE([
     MPFR references   $tenon_have_MPFR
     fashion example   $tenon_fashion
     oneDNN peer       $tenon_dnnl
+    XNNPACK peer      $tenon_xnnpack
 ])
 ])

@@ -42,4 +42,16 @@ for name in 4096x1024 512x32768 1x16777216 call-cost; do
     echo "$rows" | grep "\"case\":\"$name\"" | grep "\"device\":\"cpu:0\",\"threads\":1," | grep -q '"median_ms":[0-9]'
     result $? "$name has a figure"
 done
+
+# A peer that was built computes the same on the same path (bench compares the results).
+for peer in onednn xnnpack; do
+    if [ ! -e "${top_builddir:-.}/host/.libs/tenon/peers/libtenon-$peer.so" ]; then
+        n=$((n + 1))
+        echo "ok $n - $peer # SKIP the peer was not built"
+        continue
+    fi
+    rows=$("$tenon" bench --device cpu --peer $peer --op softmax --rounds 1 --threads 2 --json 2>&1)
+    [ $? = 0 ] && [ "$(echo "$rows" | grep "\"device\":\"$peer:0\",\"threads\":2,\"peer\":\"$peer\"," | grep -c '"median_ms":[0-9]')" = 4 ]
+    result $? "softmax of peer $peer beside ours"
+done
 echo "1..$n"

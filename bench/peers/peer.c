@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors */
-#include "onednn.h"
+#include "peer.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <tenon/ops/softmax.h>
 
-static const struct tenon_host *host; /* of the first loader */
+const struct tenon_host *tenon__peer_host; /* of the first loader */
+#define host tenon__peer_host
 
 struct tenon_device {
-    dnnl_engine_t engine;
+    void *own;
 };
-static const struct tenon_device_info info = {
+static struct tenon_device_info info = {
     .struct_size = sizeof info,
     .type = TENON_TYPE_CPU,
-    .caps = TENON_CAP_UNIFIED | TENON_CAP_IMPORT | TENON_CAP_SYNC,
+    .caps = TENON_CAP_UNIFIED | TENON_CAP_SYNC,
     .max_buffer = SIZE_MAX / 2,
     .bind_align = 4,
-    .import_align = 4,
     .max_queues = UINT32_MAX,
-    .name = "oneDNN",
-    .driver = "oneDNN",
 };
 struct tenon_buffer {
     unsigned char *memory;
@@ -28,7 +27,7 @@ struct tenon_buffer {
 };
 struct tenon_queue {
     struct tenon_device *device;
-    dnnl_stream_t stream;
+    void *own;
     uint64_t seq; /* of the last batch, which is done */
 };
 
@@ -59,12 +58,9 @@ static int32_t device_count(uint32_t *count)
 static int32_t device_info(uint32_t index, struct tenon_device_info *out)
 {
     struct tenon_why why;
-    struct tenon_device_info full = info;
-    const dnnl_version_t *version = dnnl_version();
     if (index)
         return fail(TENON_E_INVALID, "device index: there is only device 0");
-    snprintf(full.driver, sizeof full.driver, "oneDNN %d.%d.%d", version->major, version->minor, version->patch);
-    int32_t status = tenon_struct_write(out, &full, sizeof full, &why);
+    int32_t status = tenon_struct_write(out, &info, sizeof info, &why);
     return status ? fail(status, why.text) : TENON_OK;
 }
 
@@ -79,9 +75,10 @@ static int32_t device_open(uint32_t index, const struct tenon_chain *next, struc
     struct tenon_device *device = make(sizeof *device);
     if (!device)
         return TENON_E_NOMEM;
-    if (dnnl_engine_create(&device->engine, dnnl_cpu, 0)) {
+    status = tenon__peer.device_open(&device->own, &why);
+    if (status) {
         host->free(host, device);
-        return fail(TENON_E_NODEVICE, "oneDNN has no CPU engine");
+        return fail(status, why.text);
     }
     *out = device;
     return TENON_OK;
@@ -90,7 +87,7 @@ static int32_t device_open(uint32_t index, const struct tenon_chain *next, struc
 static void device_close(struct tenon_device *device)
 {
     if (device)
-        dnnl_engine_destroy(device->engine);
+        tenon__peer.device_close(device->own);
     host->free(host, device);
 }
 
@@ -107,7 +104,8 @@ static int32_t buffer_create(struct tenon_device *device, const struct tenon_buf
         return TENON_E_NOMEM;
     buffer->size = desc->size;
     buffer->imported = desc->host_ptr != NULL;
-    buffer->memory = desc->host_ptr ? desc->host_ptr : host->alloc(host, (size_t)desc->size, 4096);
+    const size_t room = (size_t)(desc->size + tenon__peer.extra);
+    buffer->memory = desc->host_ptr ? desc->host_ptr : host->alloc(host, room, 4096);
     if (!buffer->memory) {
         host->free(host, buffer);
         return fail(TENON_E_NOMEM, "out of memory for a buffer");
@@ -149,9 +147,36 @@ static int32_t buffer_unmap(struct tenon_buffer *buffer)
 
 static void plan_destroy(struct tenon_plan *plan)
 {
-    if (plan && plan->primitive)
-        dnnl_primitive_destroy(plan->primitive);
+    if (plan)
+        tenon__peer.plan_close(plan);
     host->free(host, plan);
+}
+
+int32_t tenon__peer_no(struct peer_request *request, const char *what)
+{
+    return tenon_why_set(request->why, TENON_E_UNSUPPORTED, "%s peer: %s", tenon__peer.name, what);
+}
+
+int32_t tenon__peer_softmax(struct peer_request *r, struct peer_softmax *softmax)
+{
+    struct tenon_softmax_params plain, given;
+    const struct tenon_tensor *x = &r->tensor[TENON_SOFTMAX_X], *y = &r->tensor[TENON_SOFTMAX_Y];
+    for (uint32_t i = 0; i < r->contract->n_tensors; i++)
+        if (i != TENON_SOFTMAX_X && r->tensor[i].dtype && i != TENON_SOFTMAX_Y)
+            return tenon__peer_no(r, "softmax of x to y alone");
+    memcpy(&given, r->params, sizeof given);
+    tenon_op_defaults(r->contract, &plain);
+    plain.kind = softmax->kind = given.kind;
+    if (!y->dtype || memcmp(&plain, &given, sizeof given) != 0)
+        return tenon__peer_no(r, "softmax without scale, temperature, a choice of algorithm and other options");
+    if (tenon_tensor_rows(x, &softmax->rows, &softmax->x_stride, &softmax->cols) ||
+        tenon_tensor_rows(y, &softmax->rows, &softmax->y_stride, &softmax->cols))
+        return tenon__peer_no(r, "rows that do not fold");
+    if (softmax->rows == 0 || softmax->cols == 0)
+        return tenon__peer_no(r, "empty tensors are ours alone");
+    r->plan->bytes[TENON_SOFTMAX_X] = tenon_tensor_bytes(x);
+    r->plan->bytes[TENON_SOFTMAX_Y] = tenon_tensor_bytes(y);
+    return TENON_OK;
 }
 
 static int32_t plan_create(struct tenon_device *device, const struct tenon_op_desc *desc, struct tenon_plan **out)
@@ -160,7 +185,13 @@ static int32_t plan_create(struct tenon_device *device, const struct tenon_op_de
     struct tenon_plan *plan = make(sizeof *plan);
     if (!plan)
         return TENON_E_NOMEM;
-    int32_t status = tenon__onednn_plan(device->engine, desc, plan, &why);
+    struct peer_request request = {.device = device->own, .plan = plan, .why = &why};
+    int32_t status = tenon_op_check(desc, &request.contract, request.params, sizeof request.params, &why);
+    if (!status) {
+        tenon_op_tensors(desc, request.contract, request.tensor);
+        plan->n_tensors = desc->n_tensors;
+        status = tenon__peer.plan(&request);
+    }
     if (status)
         fail(status, why.text);
     if (status || !out)
@@ -188,10 +219,12 @@ static int32_t queue_create(struct tenon_device *device, uint32_t flags, struct 
     struct tenon_queue *queue = make(sizeof *queue);
     if (!queue)
         return TENON_E_NOMEM;
+    struct tenon_why why;
     queue->device = device;
-    if (dnnl_stream_create(&queue->stream, device->engine, dnnl_stream_default_flags)) {
+    int32_t status = tenon__peer.queue_open ? tenon__peer.queue_open(device->own, &queue->own, &why) : TENON_OK;
+    if (status) {
         host->free(host, queue);
-        return fail(TENON_E_NOMEM, "oneDNN has no stream");
+        return fail(status, why.text);
     }
     *out = queue;
     return TENON_OK;
@@ -199,8 +232,8 @@ static int32_t queue_create(struct tenon_device *device, uint32_t flags, struct 
 
 static void queue_destroy(struct tenon_queue *queue)
 {
-    if (queue)
-        dnnl_stream_destroy(queue->stream);
+    if (queue && tenon__peer.queue_close)
+        tenon__peer.queue_close(queue->own);
     host->free(host, queue);
 }
 
@@ -219,8 +252,8 @@ static int32_t check(const struct tenon_cmd *cmd)
     const struct tenon_plan *plan = cmd->plan;
     if (cmd->n_args != plan->n_tensors)
         return fail(TENON_E_INVALID, "RUN: one argument a tensor of the plan");
-    for (uint32_t i = 0; i < plan->n_args; i++)
-        if (!inside(&cmd->args[plan->arg[i].tensor], plan->bytes[plan->arg[i].tensor]))
+    for (uint32_t i = 0; i < plan->n_tensors; i++)
+        if (plan->bytes[i] && !inside(&cmd->args[i], plan->bytes[i]))
             return fail(TENON_E_INVALID, "RUN: a tensor must be inside its buffer");
     if (plan->scratch && (!inside(&cmd->workspace, plan->scratch) || cmd->workspace.offset % 64))
         return fail(TENON_E_WORKSPACE, "RUN: the workspace must be inside its buffer");
@@ -230,27 +263,15 @@ static int32_t check(const struct tenon_cmd *cmd)
 static int32_t run_plan(struct tenon_queue *queue, const struct tenon_cmd *cmd)
 {
     const struct tenon_plan *plan = cmd->plan;
-    dnnl_exec_arg_t args[PEER_MAX_ARGS + 1];
-    int n = 0;
-    dnnl_status_t error = dnnl_success;
-
-    for (uint32_t i = 0; i <= plan->n_args && !error; i++) {
-        int scratch = i == plan->n_args;
-        const struct tenon_bind *bind = scratch ? &cmd->workspace : &cmd->args[plan->arg[i].tensor];
-        if (scratch && !plan->scratch)
-            continue;
-        args[n].arg = scratch ? DNNL_ARG_SCRATCHPAD : plan->arg[i].name;
-        error = dnnl_memory_create(&args[n].memory, scratch ? &plan->scratch_shape : &plan->arg[i].shape,
-                                   queue->device->engine, bind->buffer->memory + bind->offset);
-        n += !error;
-    }
-    if (!error)
-        error = dnnl_primitive_execute(plan->primitive, queue->stream, n, args);
-    if (!error)
-        error = dnnl_stream_wait(queue->stream);
-    while (n)
-        dnnl_memory_destroy(args[--n].memory);
-    return error ? fail(TENON_E_INTERNAL, "oneDNN: a primitive failed") : TENON_OK;
+    unsigned char *tensor[TENON_MAX_TENSORS] = {NULL}, *scratch = NULL;
+    for (uint32_t i = 0; i < plan->n_tensors; i++)
+        if (plan->bytes[i])
+            tensor[i] = cmd->args[i].buffer->memory + cmd->args[i].offset;
+    if (plan->scratch)
+        scratch = cmd->workspace.buffer->memory + cmd->workspace.offset;
+    if (tenon__peer.run(plan, queue->device->own, queue->own, tensor, scratch))
+        return fail(TENON_E_INTERNAL, "the peer's library failed");
+    return TENON_OK;
 }
 
 static int32_t run(struct tenon_queue *queue, const struct tenon_cmd *cmd)
@@ -285,10 +306,9 @@ static int32_t queue_wait(struct tenon_queue *queue, uint64_t seq, uint64_t time
     return seq <= queue->seq ? TENON_OK : fail(TENON_E_INVALID, "wait for a number that was not given out");
 }
 
-static const struct tenon_backend backend = {
+static struct tenon_backend backend = {
     .struct_size = sizeof backend,
     .abi_minor = TENON_ABI_MINOR,
-    .id = "onednn",
     .version = "1.0",
     .device_count = device_count,
     .device_info = device_info,
@@ -309,7 +329,13 @@ static const struct tenon_backend backend = {
 
 TENON_EXPORT const struct tenon_backend *tenon_backend_entry_v1(const struct tenon_host *given)
 {
-    if (!host)
+    if (!host) {
         host = given;
+        backend.id = tenon__peer.id;
+        info.caps |= tenon__peer.extra ? 0 : TENON_CAP_IMPORT;
+        info.import_align = tenon__peer.extra ? 0 : 4;
+        snprintf(info.name, sizeof info.name, "%s", tenon__peer.name);
+        tenon__peer.driver(info.driver, sizeof info.driver);
+    }
     return &backend;
 }
