@@ -31,7 +31,7 @@ static const char help[] =
     "  --op GLOB       operators by name\n"
     "  --size SIZE     quick (default), or full: every element type as well\n"
     "  --threads N     threads of the CPU backend, of the roofs and of the peers (default: the processors of this process)\n"
-    "  --peer NAME     another library behind the same ABI, e.g. onednn, or a plugin file's path\n"
+    "  --peer NAME     another library behind the same ABI: onednn, xnnpack, or a plugin file's path\n"
     "  --rounds N      measurements a row; the median counts (default 9)\n"
     "  --json          one JSON object a row\n";
 

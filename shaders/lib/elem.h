@@ -120,11 +120,13 @@ TN_FN xf tn_exp_rest(xf x, xf n)
     return TN_FUSED != 0 ? fused : t;
 }
 
-/* e^x = m * 2^n with 0.707 <= m <= 1.4143, n integral, for finite |x| <= 2^20. */
+/* e^x = m * 2^n with 0.707 <= m <= 1.4143, n integral, for finite |x| <= 2^20. Where there is fma, the sum that rounds
+ * to an integer takes the product unrounded, as on CPUs: else a few n would not be theirs. */
 TN_FN xf tn_exp_n(xf x)
 {
     TN_PRECISE xf scaled = x * 1.44269502f;
-    return tn_round(scaled);
+    xf fused = x_fma(x, 1.44269502f, 12582912.0f) - 12582912.0f;
+    return TN_FUSED != 0 ? fused : tn_round(scaled);
 }
 
 TN_FN xf tn_exp_m(xf x, xf n)
@@ -146,8 +148,7 @@ TN_FN xf tn_exp_reduce(xf d, xf n)
 TN_FN xf tn_exp(xf d)
 {
     xf c = x_max(d, -87.5f);
-    TN_PRECISE xf scaled = c * 1.44269502f;
-    xf n = tn_round(scaled);
+    xf n = tn_exp_n(c);
     xf m = tn_exp_poly(tn_exp_reduce(c, n));
     xf r = x_float(x_bits(m) + (x_as_uint(x_int(n)) << 23));
     return c < -87.33654f ? 0.0f : r;
@@ -157,8 +158,7 @@ TN_FN xf tn_exp(xf d)
 TN_FN x_pair tn_exp_pair(xf d)
 {
     xf c = x_max(d, -87.5f);
-    TN_PRECISE xf scaled = c * 1.44269502f;
-    xf n = tn_round(scaled);
+    xf n = tn_exp_n(c);
     xf t = tn_exp_reduce(c, n);
     xf q = 0.00138436072f;
     q = x_fma(q, t, 0.00837419555f);

@@ -51,6 +51,13 @@ static vf normal(vf v) /* a normal positive number made of any */
     return vf_bits(vi_max(vi_set1(0x00800000), vi_min(kept, vi_set1(0x7f7fffff))));
 }
 
+/* exp_parts where it is defined. */
+static vf part(vf x, int second)
+{
+    vf n, m = exp_parts(vf_max(vf_set1(-0x1p+20f), vf_min(vf_set1(0x1p+20f), x)), &n);
+    return second ? n : m;
+}
+
 #define OPS(X)                                                                 \
     X(vf_add, NUMBER, put_f, vf_add(FA, FB))                                   \
     X(vf_sub, NUMBER, put_f, vf_sub(FA, FB))                                   \
@@ -100,7 +107,9 @@ static vf normal(vf v) /* a normal positive number made of any */
     X(vf_from_vi, BITS, put_f, vf_from_vi(IA))                                 \
     X(vf_set1, BITS, put_f, vf_set1(simd_float(a[i])))                         \
     X(vf_exp, NUMBER, put_f, vf_exp(vf_min(vf_set1(87.6f), FA)))              \
-    X(vf_log, NUMBER, put_f, vf_log(normal(FA)))
+    X(vf_log, NUMBER, put_f, vf_log(normal(FA)))                               \
+    X(exp_m, NUMBER, put_f, part(FA, 0))                                       \
+    X(exp_n, NUMBER, put_f, part(FA, 1))
 
 #define DEFINE(name, kind, put, expression)                                    \
     static void apply_##name(const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *out) \
