@@ -98,6 +98,10 @@ TN_RUNTIME(#endif)
 #define tn_fmax(a, b) fmax((a), (b))
 #define tn_fmin(a, b) fmin((a), (b))
 #define tn_select(no, yes, condition) ((condition) ? (yes) : (no))
+#define tn_mulhi(a, b) mul_hi((a), (b)) /* of uint, the upper 32 bits; vectors too */
+/* Integers only: sums of floats would depend on the order. */
+#define tn_shared_add(array, i, value) atomic_add(&(array)[i], (value))
+#define tn_buffer_add(b, i, value) atomic_add(&(b)[i], (value))
 
 /* Vectors. */
 TN_RUNTIME(#ifdef POCL_DEVICE_ADDRESS_BITS)
@@ -152,6 +156,7 @@ TN_RUNTIME(#endif)
 #define tn_get8(b, i) ((uint)((__global const uchar *)(b))[i])
 #define tn_get16(b, i) ((uint)((__global const ushort *)(b))[i])
 #define tn_put16(b, i, u) (((__global ushort *)(b))[i] = (ushort)(u))
+#define tn_put8(b, i, u) (((__global uchar *)(b))[i] = (uchar)(u))
 #define TN_LONG 0
 #define TN_GET_LONG(b, i, first, second)
 #define TN_PUT_LONG(b, i, first, second)
@@ -258,6 +263,15 @@ layout(push_constant, std430) uniform tn_args_ {
 #define tn_fmax(a, b) max((a), (b))
 #define tn_fmin(a, b) min((a), (b))
 #define tn_select(no, yes, condition) ((condition) ? (yes) : (no))
+uint tn_mulhi(uint a, uint b)
+{
+    uint hi;
+    uint lo;
+    umulExtended(a, b, hi, lo);
+    return hi;
+}
+#define tn_shared_add(array, i, value) atomicAdd((array)[i], (value))
+#define tn_buffer_add(b, i, value) atomicAdd((b).w[i], (value))
 
 #ifdef TN_INT64
 #define TN_LONG 1
@@ -281,6 +295,7 @@ layout(buffer_reference, std430, buffer_reference_align = 1) buffer tn_bytes_ { 
 #define tn_get8(b, i) uint(tn_bytes_(b).w[i])
 #define tn_get16(b, i) uint(tn_shorts_(b).w[i])
 #define tn_put16(b, i, u) (tn_shorts_(b).w[i] = uint16_t(u))
+#define tn_put8(b, i, u) (tn_bytes_(b).w[i] = uint8_t(u))
 #else
 #define tn_get8(b, i) (((b).w[(i) >> 2u] >> (8u * ((i) & 3u))) & 0xffu)
 #define tn_get16(b, i) (((b).w[(i) >> 1u] >> (16u * ((i) & 1u))) & 0xffffu)
@@ -290,6 +305,12 @@ void tn_put16(tn_words_ b, uint i, uint u)
     uint shift = 16u * (i & 1u);
     atomicAnd(b.w[i >> 1u], ~(0xffffu << shift));
     atomicOr(b.w[i >> 1u], u << shift);
+}
+void tn_put8(tn_words_ b, uint i, uint u)
+{
+    uint shift = 8u * (i & 3u);
+    atomicAnd(b.w[i >> 2u], ~(0xffu << shift));
+    atomicOr(b.w[i >> 2u], u << shift);
 }
 #endif
 
