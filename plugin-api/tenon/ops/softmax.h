@@ -15,8 +15,10 @@
  *    (col>>2, row, sample, stream), key seed, word col&3, u = (word>>9 + 1/2) * 2^-23; the normal by Box and Muller
  *    from words (0,1), (2,3): R cos(2 pi u_b), R sin(2 pi u_b), R = sqrt(-2 ln u_a). INPUT: the tensor `noise`.
  * 2. Support. Entries outside are as masked in all that follows. TOPK: the k best by the total order of
- *    plugin-api/SPEC.md (-Inf never among them). STAT_TOPK: v > mean + std * Q(1 - k/cols), mean and population std
- *    over the unmasked entries, Q the normal quantile (Gemma 3n; Spark). k >= the unmasked entries: all of them.
+ *    plugin-api/SPEC.md (-Inf never among them; a NaN only when fewer than k entries are above -Inf). STAT_TOPK: v >
+ *    mean + std * Q(1 - k/cols), mean and population std over the unmasked entries above -Inf, Q the normal quantile
+ *    (Gemma 3n; Spark); a row with an unmasked NaN or +Inf has no threshold: all its entries. k >= the unmasked
+ *    entries: all of them.
  * 3. Kind. M = max of v, R = max(M, sink) or M; d_j = (v_j - R) * T; z_j = v_j * T, -Inf for v_j = -Inf;
  *    S = sum mult_j exp(d_j) + exp((sink - R) * T); n: the unmasked entries.
  *      EXP         y = exp(d) / S
@@ -30,6 +32,7 @@
  *      QUAD_NORM   y = r / (sum r + eps), r = (z + quad_c)^2 (Li et al. 2022, MPCFormer)
  *      STABLEMAX   y = h / sum h, h = z >= 0 ? z + 1 : 1 / (1 - z) (Prieto et al. 2025)
  *      SCALE       y = z / n
+ *    A sum of 0 (eps = 0 and no weight anywhere) gives y = 0.
  * 4. Post. CLIP min(max((zeta - gamma) y + gamma, 0), 1), masked entries stay 0 (Bondarenko et al. 2023); HARD 1 at
  *    argmax, 0 elsewhere (Jang et al. 2017; kind EXP only); QUANT_U8 clamp(rint(y / qscale), 0, 255), y is u8: the
  *    consumer adds a constant for the lost mass (Pandey et al. 2023).
@@ -45,31 +48,32 @@
  *   nnz = entries with weight: v > -Inf; for RELU_NORM, RELU2_NORM, SOFTPICK v > 0 and T > 0; for SPARSEMAX, ENTMAX15
  *   those above tau (before the post step);  tau: of SPARSEMAX, ENTMAX15 in units of z, z/2 (others: ARG);
  *   beta: with adaptive only (else ARG).
- * flags[4] counts rows: [0] NaN rows, and rows of SIGMOID or SCALE that hold a NaN or +Inf; [1] empty rows; [2] rows
- * of support TOPK with fewer than k entries above -Inf; [3] rows that TWO_PASS_EXT or FIXED_MAX redid.
+ * flags[4] counts rows: [0] NaN rows, and rows of SIGMOID or SCALE that hold a NaN or +Inf; [1] empty rows; [2] rows of
+ * support TOPK with fewer than k entries above -Inf, whatever else they are; [3] rows that TWO_PASS_EXT or FIXED_MAX
+ * redid. A row that counts in [0] does not count in [1].
  *
  * Masked entries (mask == 0, mult == 0, or col >= valid_len, which is clamped to [0, cols]) do not exist; whatever they
  * hold, y is 0 there (LOG_EXP: -Inf). Unmasked -Inf has weight 0 (QUAD_NORM: NaN row; SCALE: y = -Inf). Unmasked NaN or
  * +Inf, a row_scale that is negative, NaN or infinite, a mult that is negative, NaN or infinite: the row and its float
- * statistics are NaN; argmax stays valid (NaN below everything, then +Inf > finite), nnz is 0. SIGMOID and SCALE take
- * NaN and +Inf element by element. Empty row (nothing above -Inf): y by empty_row (UNIFORM over the unmasked) for EXP,
- * LOG_EXP, SPARSEMAX, ENTMAX15, zeros for the others (SIGMOID and SCALE: as their formula says); HARD and CLIP of an
- * empty row are zeros (NAN: NaN); with a sink y = 0 and lse = sink*T; else lse = max = tau = -Inf, argmax = -1,
- * sum = pmax = margin = entropy = sumsq = nnz = 0, energy = +Inf, beta = 1. T == 0 is uniform over the entries above
- * -Inf. NaN through QUANT_U8 is 0: flags[0] tells.
+ * statistics are NaN; argmax stays valid (NaN below everything, then +Inf > finite), nnz is 0. In y, SIGMOID and SCALE
+ * take NaN and +Inf element by element. Empty row (nothing above -Inf): y by empty_row (UNIFORM over the unmasked) for
+ * EXP, LOG_EXP, SPARSEMAX, ENTMAX15, zeros for the others (SIGMOID and SCALE: as their formula says); HARD and CLIP of
+ * an empty row are zeros (NAN: NaN); with a sink y = 0, sum = 1 and lse = sink*T; else lse = max = tau = -Inf, argmax =
+ * -1, sum = pmax = margin = entropy = sumsq = nnz = 0, energy = +Inf, beta = 1. T == 0 is uniform over the entries
+ * above -Inf. NaN through QUANT_U8 is 0: flags[0] tells.
  *
  * Errors: see tenon_op_check; y may be x itself (same type and strides), any other overlap is ALIAS. cols == 0: every
  * row is empty. rows == 0: success, flags are 0. cols < 2^31, rows < 2^32.
  * Tolerance (u = 2^-24): EXP f32 y*u*(12 + c*|d| + b*|v| + f), c = 0 for TWO_PASS_EXT, 1 if T == 1, else 2; b = 1 if
  * scale, bias or noise is used; f = 2*|M - phi|*T for FIXED_MAX, else 0; 16-bit y: 1 ulp of the type more. LOG_EXP,
  * lse: u*(8 + 2|y| + |R| + f), 3|y| unless T == 1: d, its product with T and the difference from ln S each round once.
- * entropy 4e-6*(1+ln cols) + f*u. pmax, margin: pmax*u*(32 + what y has there beyond 12). sum, sumsq: relative
- * u*(32 + f). beta: |polynomial's slope| times the bound of the entropy, and 16u; it enters y, lse and the rest times
- * |d|. SOFTPICK y*u*(20 + 2|d| + 2K), d = z - K. SPARSEMAX, ENTMAX15, tau absolute 2^-21 (and 4u|M T|).
- * SIGMOID y*u*(8 + |z| + |z+b|). RELU_NORM, RELU2_NORM, STABLEMAX, SCALE y*16u. QUAD_NORM 16u * max y. CLIP:
- * (zeta - gamma) times what y has, and 2u*(zeta - gamma). QUANT_U8: 1 where y/qscale is within 1e-3 (and what y has) of
- * a half, else 0. ONE_SIDED_NORMAL: noise within 1e-6, times |noise_amp|, times T, joins every bound. STAT_TOPK: entries
- * within 4u*(|mean| + std*|Q|) of the threshold may be in or out. Floor 2^-126 (f16: 2^-25).
+ * entropy 4e-6*(1+ln cols) + f*u. pmax, margin: pmax*u*(32 + what y has there beyond 12). sum, sumsq: relative u*(32 +
+ * f). beta: |polynomial's slope| times the bound of the entropy, and 16u; it enters y, lse and the rest times |d|.
+ * SOFTPICK y*u*(20 + 2|d| + 2K), d = z - K. SPARSEMAX, ENTMAX15, tau absolute 2^-21 (and 4u|M T|). SIGMOID y*u*(8 + |z|
+ * + |z+b|). RELU_NORM, RELU2_NORM, STABLEMAX, SCALE y*16u. QUAD_NORM 16u * max y. CLIP: (zeta - gamma) times what y
+ * has, and 2u*(zeta - gamma). QUANT_U8: 1 where y/qscale is within 1e-3 (and what y has) of a half, else 0.
+ * ONE_SIDED_NORMAL: noise within 1e-6, times |noise_amp|, times T, joins every bound. STAT_TOPK: entries within
+ * 4u*(|mean| + std*|Q|) of the threshold may be in or out. Floor 2^-126 (f16: 2^-25).
  * Determinism: argmax, HARD, nnz (but of the two *MAX kinds), flags[0..2], TOPK's support and Gumbel noise D1 (same on
  * every backend); everything else D0 (same bits on one backend for any thread count, run and batch). Row independence
  * holds (generated noise is a function of the row's number). Thread rule: a plan may run on any number of threads.
