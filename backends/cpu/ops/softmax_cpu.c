@@ -19,21 +19,21 @@
         call;                                                                  \
     }
 #define PASSES(dtype, DTYPE)                                                   \
-    PASS(max_plain_##dtype, tile_max(s, r, c0, c1, p, DTYPE, 1))               \
-    PASS(max_##dtype, tile_max(s, r, c0, c1, p, DTYPE, 0))                     \
-    PASS(top_##dtype, tile_top(s, r, c0, c1, p, DTYPE))                        \
-    PASS(sum_plain_##dtype, tile_sum(s, r, c0, c1, p, DTYPE, 1, 0))            \
-    PASS(sum_##dtype, tile_sum(s, r, c0, c1, p, DTYPE, 0, 0))                  \
-    PASS(moments_##dtype, tile_sum(s, r, c0, c1, p, DTYPE, 0, 1))              \
-    PASS(pairs_##dtype, tile_pairs(s, r, c0, c1, p, DTYPE))                    \
+    PASS(max_plain_##dtype, tile_max(r, c0, c1, p, DTYPE, 1))               \
+    PASS(max_##dtype, tile_max(r, c0, c1, p, DTYPE, 0))                     \
+    PASS(top_##dtype, tile_top(r, c0, c1, p, DTYPE))                        \
+    PASS(sum_plain_##dtype, tile_sum(r, c0, c1, p, DTYPE, 1, 0))            \
+    PASS(sum_##dtype, tile_sum(r, c0, c1, p, DTYPE, 0, 0))                  \
+    PASS(moments_##dtype, tile_sum(r, c0, c1, p, DTYPE, 0, 1))              \
+    PASS(pairs_##dtype, tile_pairs(r, c0, c1, p, DTYPE))                    \
     PASS(fixed_##dtype, tile_fixed(s, r, c0, c1, p, DTYPE))                    \
-    PASS(scan_##dtype, tile_scan(s, r, c0, c1, p, DTYPE))
+    PASS(scan_##dtype, tile_scan(r, c0, c1, p, DTYPE))
 #define WRITES(dtype, DTYPE, ytype, YTYPE)                                     \
-    PASS(exp_plain_##dtype##_##ytype, tile_write(s, r, c0, c1, DTYPE, YTYPE, 1, WRITE_EXP)) \
-    PASS(exp_##dtype##_##ytype, tile_write(s, r, c0, c1, DTYPE, YTYPE, 0, WRITE_EXP)) \
-    PASS(log_plain_##dtype##_##ytype, tile_write(s, r, c0, c1, DTYPE, YTYPE, 1, WRITE_LOG)) \
-    PASS(log_##dtype##_##ytype, tile_write(s, r, c0, c1, DTYPE, YTYPE, 0, WRITE_LOG)) \
-    PASS(ext_##dtype##_##ytype, tile_write(s, r, c0, c1, DTYPE, YTYPE, 0, WRITE_PAIRS)) \
+    PASS(exp_plain_##dtype##_##ytype, tile_write(r, c0, c1, DTYPE, YTYPE, 1, WRITE_EXP)) \
+    PASS(exp_##dtype##_##ytype, tile_write(r, c0, c1, DTYPE, YTYPE, 0, WRITE_EXP)) \
+    PASS(log_plain_##dtype##_##ytype, tile_write(r, c0, c1, DTYPE, YTYPE, 1, WRITE_LOG)) \
+    PASS(log_##dtype##_##ytype, tile_write(r, c0, c1, DTYPE, YTYPE, 0, WRITE_LOG)) \
+    PASS(ext_##dtype##_##ytype, tile_write(r, c0, c1, DTYPE, YTYPE, 0, WRITE_PAIRS)) \
     static void stage_##dtype##_##ytype(struct stage *stage, int64_t cols, int64_t next_cols) \
     {                                                                          \
         tile_stage(stage, cols, next_cols, DTYPE, YTYPE);                      \

@@ -14,7 +14,7 @@
 #include <tenon/ops/softmax.h>
 
 #include "cpu.h"
-#include "lib/block.h"
+#include "lib/logits.h"
 
 /* Our own, for AUTO alone: ONLINE that keeps the exponentials of each tile relative to that tile's maximum, and
  * scales them by tile at the end: 2R+2W, of which memory sees 1R+1W, and one exponential an element. */
@@ -68,9 +68,7 @@ struct softmax {
 
 /* What is bound to one row. */
 struct row {
-    const void *x;
-    const float *bias;   /* NULL: none */
-    const uint8_t *mask; /* NULL: none */
+    struct logits in;
     void *y;             /* NULL: not wanted */
     float *e;            /* where sum leaves the exponentials, NULL: nowhere */
     float *tops;         /* ONLINE_RELOAD: the maximum of each tile, to which its e is relative */

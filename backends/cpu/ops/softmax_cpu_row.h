@@ -171,7 +171,7 @@ static void fill_y(const struct softmax *s, const struct row *r, int64_t from, i
 {
     const float masked = s->kind == TENON_SOFTMAX_LOG_EXP ? MINUS_INF : 0.0f;
     for (int64_t c = from; c < to; c++) {
-        const float y = exist && (!r->mask || r->mask[c]) ? value : masked;
+        const float y = exist && (!r->in.mask || r->in.mask[c]) ? value : masked;
         if (s->y_dtype == TENON_F32)
             ((float *)r->y)[c] = y;
         else
@@ -214,10 +214,10 @@ static float empty_value(const struct softmax *s, const struct row *r)
     int64_t exist = r->cols;
     if (s->empty_row == TENON_SOFTMAX_EMPTY_NAN)
         return NAN;
-    if (r->mask) {
+    if (r->in.mask) {
         exist = 0;
         for (int64_t c = 0; c < r->cols; c++)
-            exist += r->mask[c] != 0;
+            exist += r->in.mask[c] != 0;
     }
     if (s->kind == TENON_SOFTMAX_LOG_EXP)
         return (float)-log((double)exist);
@@ -456,11 +456,15 @@ static void run_row(const struct run *run, int64_t row, unsigned char *kept)
     void *const *ptr = run->ptr;
     const int32_t *valid_len = ptr[TENON_SOFTMAX_VALID_LEN];
     const float *sink = ptr[TENON_SOFTMAX_SINK];
-    struct row r = {.x = (const char *)ptr[TENON_SOFTMAX_X] + row * s->x_stride, .cols = s->cols, .ahead = s->ahead};
+    struct row r = {.in = {.x = (const char *)ptr[TENON_SOFTMAX_X] + row * s->x_stride,
+                           .scale = s->scale,
+                           .affine = s->affine},
+                    .cols = s->cols,
+                    .ahead = s->ahead};
     if (ptr[TENON_SOFTMAX_BIAS])
-        r.bias = (const float *)(const void *)((const char *)ptr[TENON_SOFTMAX_BIAS] + row * s->bias_stride);
+        r.in.bias = (const float *)(const void *)((const char *)ptr[TENON_SOFTMAX_BIAS] + row * s->bias_stride);
     if (ptr[TENON_SOFTMAX_MASK])
-        r.mask = (const uint8_t *)ptr[TENON_SOFTMAX_MASK] + row * s->mask_stride;
+        r.in.mask = (const uint8_t *)ptr[TENON_SOFTMAX_MASK] + row * s->mask_stride;
     if (ptr[TENON_SOFTMAX_Y])
         r.y = (char *)ptr[TENON_SOFTMAX_Y] + row * s->y_stride;
     if (valid_len)

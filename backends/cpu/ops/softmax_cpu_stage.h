@@ -29,7 +29,7 @@ static void stage_tile(const struct run *run, const struct row *r, int64_t c0, c
     const struct softmax *s = run->s;
     const int64_t tile = c0 / TILE, cols = s->cols - c0 < TILE ? s->cols - c0 : TILE;
     const int64_t y_size = (int64_t)TENON_DTYPE_SIZE(s->y_dtype);
-    struct stage g = {.x = (const char *)r->x + c0 * s->x_size, .reference = *m, .e = now->e + c0, .next = next};
+    struct stage g = {.x = (const char *)r->in.x + c0 * s->x_size, .reference = *m, .e = now->e + c0, .next = next};
     if (last->y) {
         g.last = last->e + c0;
         g.factor = slot_factor(last, tile);
@@ -64,7 +64,7 @@ static void run_stages(const struct run *run, int64_t from, int64_t to, unsigned
         slots[k] =
             (struct slot){.e = (float *)(void *)own, .tops = s->slot ? (float *)(void *)(own + s->tops) : tops + k};
     }
-    struct row r = {.x = (const char *)run->ptr[TENON_SOFTMAX_X] + from * s->x_stride, .cols = s->cols, .T = 1.0};
+    struct row r = {.in.x = (const char *)run->ptr[TENON_SOFTMAX_X] + from * s->x_stride, .cols = s->cols, .T = 1.0};
     struct part first;
     s->max(s, &r, 0, s->cols < TILE ? s->cols : TILE, &first);
     float m = first.m;
@@ -72,10 +72,10 @@ static void run_stages(const struct run *run, int64_t from, int64_t to, unsigned
         struct slot *now = &slots[(row - from) % 2], *last = &slots[(row - from + 1) % 2];
         struct part p, tile;
         part_init(&p);
-        r.x = (const char *)run->ptr[TENON_SOFTMAX_X] + row * s->x_stride;
+        r.in.x = (const char *)run->ptr[TENON_SOFTMAX_X] + row * s->x_stride;
         for (int64_t c0 = 0; c0 < s->cols; c0 += TILE) {
             const int64_t c1 = c0 + TILE < s->cols ? c0 + TILE : 0;
-            const void *next = c1 || row + 1 < to ? (const char *)r.x + (c1 ? c1 * s->x_size : s->x_stride) : NULL;
+            const void *next = c1 || row + 1 < to ? (const char *)r.in.x + (c1 ? c1 * s->x_size : s->x_stride) : NULL;
             stage_tile(run, &r, c0, next, s->cols - c1 < TILE ? s->cols - c1 : TILE, now, last, &m, &tile);
             merge_online(&r, &p, &tile);
         }

@@ -6,11 +6,9 @@
 #ifndef TENON_SOFTMAX_CPU_TILE_H
 #define TENON_SOFTMAX_CPU_TILE_H
 
-#include "lib/element.h"
 #include "lib/exp.h"
 #include "softmax_cpu.h"
 
-#define MINUS_INF (-INFINITY)
 #define AHEAD 4096 /* bytes that are asked for before they are read */
 #define NO_EXPONENT -0x1p30f /* of an empty pair */
 
@@ -24,26 +22,9 @@ SIMD_FN void ask_for(const void *x, int64_t c, uint32_t dtype, int64_t ahead)
 }
 
 /* The logits v of n columns from c on. What does not exist (masked, or past n) reads as -Inf. */
-SIMD_FN void load_logits(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, int plain,
-                         vf *v)
+SIMD_FN void load_logits(const struct row *r, int64_t c, int n, uint32_t dtype, int plain, vf *v)
 {
-    STEP_EACH(b, n) {
-        const int k = step_count(n, b);
-        const int64_t at = c + b * VF;
-        v[b] = load_x(r->x, at, k, dtype);
-        if (!plain && s->affine) {
-            vf bias = vf_zero();
-            if (r->bias)
-                bias = k == VF ? vf_load(r->bias + at) : vf_load_n(r->bias + at, k);
-            v[b] = vf_fma(v[b], vf_set1(s->scale), bias);
-        }
-        if (!plain && r->mask) {
-            const vm m = k == VF ? vm_load_u8(r->mask + at) : vm_load_u8_n(r->mask + at, k);
-            v[b] = vf_select(m, v[b], vf_set1(MINUS_INF));
-        }
-        if (n != STEP)
-            v[b] = vf_select(vm_first(k), v[b], vf_set1(MINUS_INF));
-    }
+    logits_load(&r->in, c, n, dtype, plain, 0, MINUS_INF, v);
 }
 
 /* d = (v - reference) * T. */
@@ -68,16 +49,15 @@ SIMD_FN void exponentials(const struct row *r, const vf *v, int n, int plain, vf
 
 /* ---- maximum ---- */
 
-SIMD_FN void max_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, int plain, vf *m)
+SIMD_FN void max_block(const struct row *r, int64_t c, int n, uint32_t dtype, int plain, vf *m)
 {
     vf v[STEP_VECTORS];
-    load_logits(s, r, c, n, dtype, plain, v);
+    load_logits(r, c, n, dtype, plain, v);
     STEP_EACH(b, n)
         m[b] = vf_max(v[b], m[b]); /* keeps m past NaN */
 }
 
-SIMD_FN void tile_max(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part,
-                      uint32_t dtype, int plain)
+SIMD_FN void tile_max(const struct row *r, int64_t c0, int64_t c1, struct part *part, uint32_t dtype, int plain)
 {
     const struct row row = *r; /* a copy that nothing can alias stays in registers */
     vf m[STEP_VECTORS];
@@ -85,7 +65,7 @@ SIMD_FN void tile_max(const struct softmax *s, const struct row *r, int64_t c0, 
     r = &row;
     STEP_EACH(b, STEP)
         m[b] = vf_set1(MINUS_INF);
-#define CALL(c, n) max_block(s, r, c, n, dtype, plain, m)
+#define CALL(c, n) max_block(r, c, n, dtype, plain, m)
     STEP_ALL(c, c0, c1, CALL)
 #undef CALL
     for (int b = BLOCK_VECTORS; b < STEP_VECTORS; b++)
@@ -115,10 +95,10 @@ struct top {
     vi arg[BLOCK_VECTORS];
 };
 
-SIMD_FN void top_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, struct top *t)
+SIMD_FN void top_block(const struct row *r, int64_t c, int n, uint32_t dtype, struct top *t)
 {
     vf v[STEP_VECTORS];
-    load_logits(s, r, c, n, dtype, 0, v);
+    load_logits(r, c, n, dtype, 0, v);
     STEP_EACH(b, n) {
         const int k = b % BLOCK_VECTORS;
         const vm above = vf_gt(v[b], t->m[k]);
@@ -128,8 +108,7 @@ SIMD_FN void top_block(const struct softmax *s, const struct row *r, int64_t c, 
     }
 }
 
-SIMD_FN void tile_top(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part,
-                      uint32_t dtype)
+SIMD_FN void tile_top(const struct row *r, int64_t c0, int64_t c1, struct part *part, uint32_t dtype)
 {
     struct top t;
     float m[BLOCK], m2[BLOCK];
@@ -139,7 +118,7 @@ SIMD_FN void tile_top(const struct softmax *s, const struct row *r, int64_t c0, 
     block_set(t.m2, MINUS_INF);
     BLOCK_EACH(b)
         t.arg[b] = vi_set1(-1);
-#define CALL(c, n) top_block(s, r, c, n, dtype, &t)
+#define CALL(c, n) top_block(r, c, n, dtype, &t)
     STEP_ALL(c, c0, c1, CALL)
 #undef CALL
     BLOCK_EACH(b) {
@@ -155,14 +134,14 @@ SIMD_FN void tile_top(const struct softmax *s, const struct row *r, int64_t c0, 
 
 /* ---- sum of exponentials ---- */
 
-SIMD_FN void sum_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, int plain,
-                       int moments, vf *sum, vf *moment)
+SIMD_FN void sum_block(const struct row *r, int64_t c, int n, uint32_t dtype, int plain, int moments, vf *sum,
+                       vf *moment)
 {
     vf v[STEP_VECTORS], d[STEP_VECTORS], e[STEP_VECTORS];
-    load_logits(s, r, c, n, dtype, plain, v);
+    load_logits(r, c, n, dtype, plain, v);
     /* This pass is busy with arithmetic: memory can bring what comes next. */
     if (n == STEP)
-        ask_for(r->x, c, dtype, r->ahead);
+        ask_for(r->in.x, c, dtype, r->ahead);
     exponentials(r, v, n, plain, d, e);
     STEP_EACH(b, n) {
         const int k = b % BLOCK_VECTORS;
@@ -174,8 +153,8 @@ SIMD_FN void sum_block(const struct softmax *s, const struct row *r, int64_t c, 
     }
 }
 
-SIMD_FN void tile_sum(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part,
-                      uint32_t dtype, int plain, int moments)
+SIMD_FN void tile_sum(const struct row *r, int64_t c0, int64_t c1, struct part *part, uint32_t dtype, int plain,
+                      int moments)
 {
     const struct row row = *r;
     double sums[BLOCK] = {0}, products[BLOCK] = {0};
@@ -185,7 +164,7 @@ SIMD_FN void tile_sum(const struct softmax *s, const struct row *r, int64_t c0, 
         end = c1 - c < BLOCK_RUN * BLOCK ? c1 : c + BLOCK_RUN * BLOCK;
         block_set(sum, 0.0f);
         block_set(moment, 0.0f);
-#define CALL(c, n) sum_block(s, r, c, n, dtype, plain, moments, sum, moment)
+#define CALL(c, n) sum_block(r, c, n, dtype, plain, moments, sum, moment)
         STEP_ALL(c, c, end, CALL)
 #undef CALL
         block_flush(sums, sum);
@@ -279,7 +258,7 @@ SIMD_FN void fixed_exponentials(const struct row *r, const vf *v, int n, vf phi,
 SIMD_FN void fixed_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, vf *m, vf *sum)
 {
     vf v[STEP_VECTORS], e[STEP_VECTORS];
-    load_logits(s, r, c, n, dtype, 0, v);
+    load_logits(r, c, n, dtype, 0, v);
     fixed_exponentials(r, v, n, vf_set1(s->phi), e);
     STEP_EACH(b, n) {
         m[b % BLOCK_VECTORS] = vf_max(v[b], m[b % BLOCK_VECTORS]);
@@ -325,10 +304,10 @@ SIMD_FN void pairs_of(const vf *v, int n, vf *m, vf *exponent)
     }
 }
 
-SIMD_FN void pair_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype, struct pairs *p)
+SIMD_FN void pair_block(const struct row *r, int64_t c, int n, uint32_t dtype, struct pairs *p)
 {
     vf v[STEP_VECTORS], m[STEP_VECTORS], exponent[STEP_VECTORS];
-    load_logits(s, r, c, n, dtype, 0, v);
+    load_logits(r, c, n, dtype, 0, v);
     pairs_of(v, n, m, exponent);
     STEP_EACH(b, n) {
         const int k = b % BLOCK_VECTORS;
@@ -359,8 +338,7 @@ SIMD_FN void merge_pair(double *m, double *n, double m2, double n2)
     *n = top;
 }
 
-SIMD_FN void tile_pairs(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part,
-                        uint32_t dtype)
+SIMD_FN void tile_pairs(const struct row *r, int64_t c0, int64_t c1, struct part *part, uint32_t dtype)
 {
     double m[BLOCK], n[BLOCK];
     float lane_m[BLOCK], lane_n[BLOCK];
@@ -374,7 +352,7 @@ SIMD_FN void tile_pairs(const struct softmax *s, const struct row *r, int64_t c0
         end = c1 - c < BLOCK_RUN * BLOCK ? c1 : c + BLOCK_RUN * BLOCK;
         block_set(p.m, 0.0f);
         block_set(p.n, NO_EXPONENT);
-#define CALL(c, n) pair_block(s, r, c, n, dtype, &p)
+#define CALL(c, n) pair_block(r, c, n, dtype, &p)
         STEP_ALL(c, c, end, CALL)
 #undef CALL
         BLOCK_EACH(b) {
@@ -395,22 +373,21 @@ SIMD_FN void tile_pairs(const struct softmax *s, const struct row *r, int64_t c0
 
 /* Whether there is a NaN, and which entry that exists is first in the total order when none is above -Inf. Masked
  * entries read as -Inf, so the mask is asked again. Rare: one pass over rows whose maximum is -Inf. */
-SIMD_FN void tile_scan(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part,
-                       uint32_t dtype)
+SIMD_FN void tile_scan(const struct row *r, int64_t c0, int64_t c1, struct part *part, uint32_t dtype)
 {
     part->arg = part->nan = -1;
     for (int64_t c = c0; c < c1; c += BLOCK) {
         const int n = c1 - c < BLOCK ? (int)(c1 - c) : BLOCK;
         vf v[STEP_VECTORS];
         uint32_t nans = 0;
-        load_logits(s, r, c, n, dtype, 0, v);
+        load_logits(r, c, n, dtype, 0, v);
         BLOCK_EACH(b)
             nans |= vm_bits(vf_isnan(v[b])) << b * VF;
         for (int l = 0; l < n; l++) {
             const int32_t at = (int32_t)c + l;
             if (nans >> l & 1)
                 part->nan = part->nan < 0 ? at : part->nan;
-            else if (part->arg < 0 && (!r->mask || r->mask[at]))
+            else if (part->arg < 0 && (!r->in.mask || r->in.mask[at]))
                 part->arg = at;
         }
     }
@@ -420,13 +397,12 @@ SIMD_FN void tile_scan(const struct softmax *s, const struct row *r, int64_t c0,
 
 enum { WRITE_EXP, WRITE_LOG, WRITE_PAIRS };
 
-SIMD_FN void write_block(const struct softmax *s, const struct row *r, int64_t c, int n, uint32_t dtype,
-                         uint32_t y_dtype, int plain, int what)
+SIMD_FN void write_block(const struct row *r, int64_t c, int n, uint32_t dtype, uint32_t y_dtype, int plain, int what)
 {
     vf v[STEP_VECTORS], d[STEP_VECTORS], y[STEP_VECTORS];
     if (n == STEP)
-        ask_for(r->x, c, dtype, AHEAD);
-    load_logits(s, r, c, n, dtype, plain, v);
+        ask_for(r->in.x, c, dtype, AHEAD);
+    load_logits(r, c, n, dtype, plain, v);
     if (what == WRITE_PAIRS) {
         pairs_of(v, n, y, d);
         STEP_EACH(b, n)
@@ -446,13 +422,13 @@ SIMD_FN void write_block(const struct softmax *s, const struct row *r, int64_t c
         store_y(r->y, c + b * VF, y[b], step_count(n, b), y_dtype, r->stream);
 }
 
-SIMD_FN void tile_write(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, uint32_t dtype,
-                        uint32_t y_dtype, int plain, int what)
+SIMD_FN void tile_write(const struct row *r, int64_t c0, int64_t c1, uint32_t dtype, uint32_t y_dtype, int plain,
+                        int what)
 {
     const struct row row = *r;
     int64_t c = c0;
     r = &row;
-#define CALL(c, n) write_block(s, r, c, n, dtype, y_dtype, plain, what)
+#define CALL(c, n) write_block(r, c, n, dtype, y_dtype, plain, what)
     STEP_ALL(c, c0, c1, CALL)
 #undef CALL
 }

@@ -72,6 +72,9 @@ SIMD_OP1_(vi_set1, int32_t, vi, _mm256_set1_epi32(a))
 SIMD_OP2_(vi_add, vi, vi, _mm256_add_epi32(a, b))
 SIMD_OP2_(vi_sub, vi, vi, _mm256_sub_epi32(a, b))
 SIMD_OP2_(vi_mul, vi, vi, _mm256_mullo_epi32(a, b))
+SIMD_OP2_(vi_mulhi, vi, vi,
+          _mm256_blend_epi32(_mm256_srli_epi64(_mm256_mul_epu32(a, b), 32),
+                             _mm256_mul_epu32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32)), 0xaa))
 SIMD_OP2_(vi_and, vi, vi, _mm256_and_si256(a, b))
 SIMD_OP2_(vi_or, vi, vi, _mm256_or_si256(a, b))
 SIMD_OP2_(vi_xor, vi, vi, _mm256_xor_si256(a, b))

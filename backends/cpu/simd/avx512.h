@@ -73,6 +73,9 @@ SIMD_OP1_(vi_set1, int32_t, vi, _mm512_set1_epi32(a))
 SIMD_OP2_(vi_add, vi, vi, _mm512_add_epi32(a, b))
 SIMD_OP2_(vi_sub, vi, vi, _mm512_sub_epi32(a, b))
 SIMD_OP2_(vi_mul, vi, vi, _mm512_mullo_epi32(a, b))
+SIMD_OP2_(vi_mulhi, vi, vi,
+          _mm512_mask_mov_epi32(_mm512_srli_epi64(_mm512_mul_epu32(a, b), 32), 0xaaaa,
+                                _mm512_mul_epu32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32))))
 SIMD_OP2_(vi_and, vi, vi, _mm512_and_si512(a, b))
 SIMD_OP2_(vi_or, vi, vi, _mm512_or_si512(a, b))
 SIMD_OP2_(vi_xor, vi, vi, _mm512_xor_si512(a, b))

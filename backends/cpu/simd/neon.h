@@ -76,6 +76,9 @@ SIMD_OP1_(vi_set1, int32_t, vi, vdupq_n_s32(a))
 SIMD_OP2_(vi_add, vi, vi, vaddq_s32(a, b))
 SIMD_OP2_(vi_sub, vi, vi, vsubq_s32(a, b))
 SIMD_OP2_(vi_mul, vi, vi, vmulq_s32(a, b))
+SIMD_OP2_(vi_mulhi, vi, vi,
+          SIMD_S_(vuzp2q_u32(vreinterpretq_u32_u64(vmull_u32(vget_low_u32(SIMD_U_(a)), vget_low_u32(SIMD_U_(b)))),
+                             vreinterpretq_u32_u64(vmull_high_u32(SIMD_U_(a), SIMD_U_(b))))))
 SIMD_OP2_(vi_and, vi, vi, vandq_s32(a, b))
 SIMD_OP2_(vi_or, vi, vi, vorrq_s32(a, b))
 SIMD_OP2_(vi_xor, vi, vi, veorq_s32(a, b))

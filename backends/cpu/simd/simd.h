@@ -27,7 +27,8 @@
  *   vm_first(n)         the lanes below n     vm_bits(m)   bit i is lane i      vm_any vm_all vm_count
  *   vf_select(m,a,b) vi_select(m,a,b)         m ? a : b, bitwise        vf_keep(m,a)   m ? a : 0
  * Integers wrap. Shift counts are 0..31.
- *   vi_set1 vi_zero vi_iota (lane i is i) vi_add vi_sub vi_mul vi_and vi_or vi_xor vi_shl vi_shr (logical) vi_sra
+ *   vi_set1 vi_zero vi_iota (lane i is i) vi_add vi_sub vi_mul vi_mulhi (the upper half of
+ *   the unsigned 64-bit product) vi_and vi_or vi_xor vi_shl vi_shr (logical) vi_sra
  *   vi_max vi_min
  *   vi_round(v)         to int32 by vf_rint; vi_trunc(v) towards zero; both only for |v| < 2^31
  *   vf_from_vi          rounded to nearest    vi_bits(vf) vf_bits(vi)           reinterpret

@@ -72,6 +72,9 @@ SIMD_OP1_(vi_set1, int32_t, vi, _mm_set1_epi32(a))
 SIMD_OP2_(vi_add, vi, vi, _mm_add_epi32(a, b))
 SIMD_OP2_(vi_sub, vi, vi, _mm_sub_epi32(a, b))
 SIMD_OP2_(vi_mul, vi, vi, _mm_mullo_epi32(a, b))
+SIMD_OP2_(vi_mulhi, vi, vi,
+          _mm_blend_epi16(_mm_srli_epi64(_mm_mul_epu32(a, b), 32),
+                          _mm_mul_epu32(_mm_srli_epi64(a, 32), _mm_srli_epi64(b, 32)), 0xcc))
 SIMD_OP2_(vi_and, vi, vi, _mm_and_si128(a, b))
 SIMD_OP2_(vi_or, vi, vi, _mm_or_si128(a, b))
 SIMD_OP2_(vi_xor, vi, vi, _mm_xor_si128(a, b))

@@ -5,7 +5,7 @@
 #include "simd_probe.h"
 
 #include "lib/exp.h"
-#include "lib/log.h"
+#include "lib/philox.h"
 
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
@@ -58,6 +58,13 @@ static vf part(vf x, int second)
     return second ? n : m;
 }
 
+static vf normal_of(vi a, vi b)
+{
+    vf x = noise_uniform(a), y = noise_uniform(b);
+    noise_normal(&x, &y);
+    return vf_add(x, y);
+}
+
 #define OPS(X)                                                                 \
     X(vf_add, NUMBER, put_f, vf_add(FA, FB))                                   \
     X(vf_sub, NUMBER, put_f, vf_sub(FA, FB))                                   \
@@ -88,6 +95,7 @@ static vf part(vf x, int second)
     X(vi_add, BITS, put_i, vi_add(IA, IB))                                     \
     X(vi_sub, BITS, put_i, vi_sub(IA, IB))                                     \
     X(vi_mul, BITS, put_i, vi_mul(IA, IB))                                     \
+    X(vi_mulhi, BITS, put_i, vi_mulhi(IA, IB))                                 \
     X(vi_and, BITS, put_i, vi_and(IA, IB))                                     \
     X(vi_or, BITS, put_i, vi_or(IA, IB))                                       \
     X(vi_xor, BITS, put_i, vi_xor(IA, IB))                                     \
@@ -108,8 +116,12 @@ static vf part(vf x, int second)
     X(vf_set1, BITS, put_f, vf_set1(simd_float(a[i])))                         \
     X(vf_exp, NUMBER, put_f, vf_exp(vf_min(vf_set1(87.6f), FA)))              \
     X(vf_log, NUMBER, put_f, vf_log(normal(FA)))                               \
+static vf normal_of(vi a, vi b)
+{
     X(exp_m, NUMBER, put_f, part(FA, 0))                                       \
-    X(exp_n, NUMBER, put_f, part(FA, 1))
+    X(exp_n, NUMBER, put_f, part(FA, 1))                                       \
+    X(noise_gumbel, BITS, put_f, noise_gumbel(noise_uniform(IA)))              \
+    X(noise_normal, BITS, put_f, normal_of(IA, IB))
 
 #define DEFINE(name, kind, put, expression)                                    \
     static void apply_##name(const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *out) \
