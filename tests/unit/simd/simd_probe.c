@@ -116,8 +116,6 @@ static vf normal_of(vi a, vi b)
     X(vf_set1, BITS, put_f, vf_set1(simd_float(a[i])))                         \
     X(vf_exp, NUMBER, put_f, vf_exp(vf_min(vf_set1(87.6f), FA)))              \
     X(vf_log, NUMBER, put_f, vf_log(normal(FA)))                               \
-static vf normal_of(vi a, vi b)
-{
     X(exp_m, NUMBER, put_f, part(FA, 0))                                       \
     X(exp_n, NUMBER, put_f, part(FA, 1))                                       \
     X(noise_gumbel, BITS, put_f, noise_gumbel(noise_uniform(IA)))              \
