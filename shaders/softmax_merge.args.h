@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * `count` rows of `pitch`, one an invocation. factors gets two floats for each part of each row. */
+#define GPU_KERNEL softmax_merge
+#define GPU_ARGS(BUF, U32, I32, F32)                                                             \
+    BUF(m) BUF(s) BUF(a) BUF(q)                                                                  \
+    BUF(out_m) BUF(out_s) BUF(out_a) BUF(out_q) BUF(lse) BUF(factors)                            \
+    U32(count) U32(parts) U32(pitch) U32(wanted)                                                 \
+    F32(inv_temp)
