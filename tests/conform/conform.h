@@ -183,6 +183,21 @@ float conform_uniform(uint64_t key, uint64_t counter);
 /* Mean 0, variance 1, within +-3.5: four uniforms. No libm, so the same bits everywhere. */
 float conform_normal(uint64_t key, uint64_t counter);
 
+/* ---- generated noise of operators, as their headers specify it; element (row, col) of any shape ---- */
+
+struct conform_noise {
+    uint64_t seed;
+    uint32_t stream, sample;
+};
+void conform_philox(const uint32_t counter[4], uint64_t key, uint32_t out[4]);
+/* The logarithm that selections depend on: the same bits everywhere. x normal and above 0. */
+float conform_exact_log(float x);
+/* In [2^-24, 1 - 2^-24]. */
+float conform_noise_uniform(const struct conform_noise *n, uint32_t row, uint32_t col);
+float conform_noise_gumbel(const struct conform_noise *n, uint32_t row, uint32_t col);
+/* Box and Muller in f64, with its sign. */
+double conform_noise_normal(const struct conform_noise *n, uint32_t row, uint32_t col);
+
 /* The special floats: zeros, subnormals, powers of two and neighbours, limits, infinities, NaNs with payloads. */
 #define CONFORM_SPECIALS 94
 extern const uint32_t conform_specials[CONFORM_SPECIALS];

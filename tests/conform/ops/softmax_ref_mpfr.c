@@ -302,7 +302,7 @@ static void check_stats(struct row *r)
         asked[i] = r->want[i].want != NULL;
     if (asked[TENON_SOFTMAX_ARGMAX])
         compare_exactly(r, TENON_SOFTMAX_ARGMAX, r->row, (double)r->argmax);
-    for (uint32_t i = TENON_SOFTMAX_MAX; i < TENON_SOFTMAX_N_TENSORS; i++) {
+    for (uint32_t i = TENON_SOFTMAX_MAX; i <= TENON_SOFTMAX_ENERGY; i++) {
         if (!asked[i] || i == TENON_SOFTMAX_ARGMAX)
             continue;
         if (r->nan)
@@ -342,6 +342,9 @@ int tenon__conform_softmax_mpfr(const struct conform_case *c, const struct confo
     const struct tenon_tensor *x = &c->slot[TENON_SOFTMAX_X].tensor;
     struct row r = {.c = c, .p = (const void *)c->params, .want = want, .precise = precise};
     int64_t rows = 1, must = precise->element, n;
+    if (r.p->kind > TENON_SOFTMAX_LOG_EXP || r.p->noise || r.p->support || r.p->adaptive || r.p->post ||
+        c->slot[TENON_SOFTMAX_MULT].tensor.dtype)
+        return -1;
     r.cols = x->dim[x->rank - 1];
     for (uint32_t i = 0; i + 1 < x->rank; i++)
         rows *= x->dim[i];

@@ -40,8 +40,19 @@ static int mask_of(const struct conform_case *c, int64_t row, int64_t col)
     }
 }
 
+/* Halves from 0 to 3.5; own[5]: one column that no multiplicity can have. */
+static double mult_of(const struct conform_case *c, int64_t col)
+{
+    static const uint32_t bad[] = {0xbf800000, 0x7fc00000, 0x7f800000};
+    if (c->own[5] && col == tenon__softmax_suite_cols(c) / 2)
+        return (double)conform_bits_float(bad[c->number % 3]);
+    return 0.5 * (double)conform_below(conform_key(c, TENON_SOFTMAX_MULT), (uint64_t)col, 8);
+}
+
 static int valid(const struct conform_case *c, int64_t row, int64_t col)
 {
+    if (c->slot[TENON_SOFTMAX_MULT].tensor.dtype && mult_of(c, col) == 0)
+        return 0;
     if (c->slot[TENON_SOFTMAX_VALID_LEN].tensor.dtype)
         return col < length_of(c, row);
     if (c->slot[TENON_SOFTMAX_MASK].tensor.dtype)
@@ -176,6 +187,11 @@ static double side_value(const struct conform_case *c, uint32_t tensor, int64_t 
         return c->own[4]    ? (double)conform_bits_float(bad[i % 4])
                : i % 5 == 4 ? 0.0
                             : 0.25 + (double)conform_uniform(key, (uint64_t)i) * 2;
+    case TENON_SOFTMAX_NOISE:
+        return c->mode == CONFORM_ADVERSARIAL && i % 13 == 12 ? -(double)conform_bits_float(0x7f800000)
+                                                              : (double)conform_normal(key, (uint64_t)i);
+    case TENON_SOFTMAX_MULT:
+        return mult_of(c, i);
     default: /* sink */
         return (double)conform_normal(key, (uint64_t)i) * 3;
     }

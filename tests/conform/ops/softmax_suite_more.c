@@ -50,7 +50,7 @@ static void spoil_y_type(struct conform_case *c)
 }
 static void spoil_fold(struct conform_case *c)
 {
-    for (uint32_t i = TENON_SOFTMAX_MAX; i <= TENON_SOFTMAX_ENERGY; i++)
+    for (uint32_t i = TENON_SOFTMAX_MAX; i < TENON_SOFTMAX_N_TENSORS; i++)
         memset(&c->slot[i].tensor, 0, sizeof(struct tenon_tensor));
     conform_slot_set(c, TENON_SOFTMAX_X, TENON_F32, 3, (int64_t[]){3, 2, 5});
     conform_slot_set(c, TENON_SOFTMAX_Y, TENON_F32, 3, (int64_t[]){3, 2, 5});
@@ -79,6 +79,7 @@ static double element(const struct conform_slot *slot, int64_t index)
 static int per_row(const struct conform_case *c, uint32_t i)
 {
     return i != TENON_SOFTMAX_X && i != TENON_SOFTMAX_Y && i != TENON_SOFTMAX_BIAS && i != TENON_SOFTMAX_MASK &&
+           i != TENON_SOFTMAX_NOISE && i != TENON_SOFTMAX_MULT && i != TENON_SOFTMAX_FLAGS &&
            !(i == TENON_SOFTMAX_SINK && c->slot[i].tensor.dim[0] == 1);
 }
 
@@ -91,7 +92,18 @@ static int64_t row_of(const struct conform_case *c)
 static int take_rows(const struct conform_case *base, struct conform_case *derived, int64_t first, int64_t rows)
 {
     int64_t cols = tenon__softmax_suite_cols(base), all = tenon__softmax_suite_rows(base);
+    const struct tenon_softmax_params *p = (const void *)base->params;
+    int outputs = 0;
     *derived = *base;
+    if (rows != all) { /* generated noise depends on the row's number; flags count all rows */
+        if (p->noise == TENON_SOFTMAX_NOISE_GUMBEL || p->noise == TENON_SOFTMAX_NOISE_ONE_SIDED_NORMAL)
+            return 0;
+        derived->slot[TENON_SOFTMAX_FLAGS].tensor.dtype = 0;
+    }
+    for (uint32_t i = 0; i < base->n; i++)
+        outputs += derived->slot[i].tensor.dtype && derived->slot[i].is_output;
+    if (!outputs)
+        return 0;
     for (uint32_t i = 0; i < base->n; i++) {
         struct conform_slot *slot = &derived->slot[i];
         slot->data = NULL;
@@ -138,7 +150,9 @@ static int check_rows(const struct conform_case *base, const struct conform_case
 {
     int64_t cols = tenon__softmax_suite_cols(base);
     for (uint32_t i = TENON_SOFTMAX_Y; i < base->n; i++) {
-        int64_t count = base->slot[i].tensor.dtype ? tenon_tensor_count(&derived->slot[i].tensor) : 0;
+        int64_t count = base->slot[i].tensor.dtype && i != TENON_SOFTMAX_FLAGS
+                            ? tenon_tensor_count(&derived->slot[i].tensor)
+                            : 0;
         for (int64_t e = 0; e < count; e++) {
             double x = element(&base->slot[i], (i == TENON_SOFTMAX_Y ? first * cols : first) + e),
                    y = element(&derived->slot[i], e);
