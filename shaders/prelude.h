@@ -32,6 +32,9 @@
  * TN_GET_LONG(b, i, first, second) and TN_PUT_LONG move words i and i + 1 (i even, b a multiple of 8 bytes) in one
  * access of 64 bits where TN_LONG is 1; some software devices pay for each access, whatever its size.
  *
+ * Counts that many invocations add to are integers, so that their order does not matter: TN_ADD_SHARED(array, i, n) adds
+ * to a shared array (alone, an invocation just adds), TN_ADD(b, i, n) to a buffer.
+ *
  * TN_RUNTIME(#line) keeps a preprocessor line for the device's own compiler (the rest is expanded at build time); a
  * _Pragma in it is TN_PRAGMA_.
  */
@@ -84,6 +87,15 @@ TN_RUNTIME(#endif)
 /* Alone, an invocation waits for nobody; and PoCL cuts a kernel at every barrier, in each path of every branch around
  * it: minutes. */
 #define TN_BARRIER if (LOCAL > 1u) barrier(CLK_LOCAL_MEM_FENCE)
+
+#define TN_ADD_SHARED(array, i, n)        \
+    {                                     \
+        if (LOCAL > 1u)                   \
+            atomic_add(&(array)[i], (n)); \
+        else                              \
+            (array)[i] += (n);            \
+    }
+#define TN_ADD(b, i, n) atomic_add(&(b)[i], (n))
 
 #define tn_fma(a, b, c) (TN_FUSED ? fma((a), (b), (c)) : (a) * (b) + (c))
 #define tn_vfma(a, b, c) (TN_FUSED ? fma((tn_vf)(a), (tn_vf)(b), (tn_vf)(c)) : (a) * (b) + (c))
@@ -249,6 +261,9 @@ layout(push_constant, std430) uniform tn_args_ {
  * one vector, and a barrier that stops and resumes it would cost everything that was in registers: five times the run
  * time of softmax. */
 #define TN_BARRIER if (gl_WorkGroupSize.x > 8u) { barrier(); } else { subgroupBarrier(); }
+
+#define TN_ADD_SHARED(array, i, n) atomicAdd((array)[i], (n));
+#define TN_ADD(b, i, n) atomicAdd((b).w[i], (n))
 
 #define tn_fma(a, b, c) fma((a), (b), (c))
 #define tn_vfma(a, b, c) fma((a), (b), (c))

@@ -209,3 +209,34 @@ TN_FN xu tn_bfloat_from_bits(xu b)
     return (b & 0x7fffffffu) > TN_INF_BITS ? 0x7fc0u | ((b >> 16) & 0x8000u) : r;
 }
 
+/* a * b of the bits of numbers, rounded once like every IEEE product, also where a factor or the product is subnormal
+ * and on devices that flush those: the product of the mantissas is exact in two parts. */
+TN_FN xu tn_mul_bits(xu a, xu b)
+{
+    xu sign = (a ^ b) & 0x80000000u;
+    xu sa = a & 0x7fffffffu;
+    xu sb = b & 0x7fffffffu;
+    /* mantissas in [1, 2) and exponents */
+    xu na = sa < 0x00800000u ? x_bits(x_real(sa)) : sa;
+    xu nb = sb < 0x00800000u ? x_bits(x_real(sb)) : sb;
+    x_pair p = tn_two_prod(x_float((na & 0x007fffffu) | 0x3f800000u), x_float((nb & 0x007fffffu) | 0x3f800000u));
+    xf e = x_real(na >> 23) + x_real(nb >> 23) - 254.0f;
+    e = sa < 0x00800000u ? e - 149.0f : e;
+    e = sb < 0x00800000u ? e - 149.0f : e;
+    /* normal; 2^128 and more is infinite */
+    xu normal = x_bits(p.hi) + (x_as_uint(x_int(x_max(e, -126.0f))) << 23);
+    normal = x_real(x_bits(p.hi) >> 23) + e > 254.0f ? TN_INF_BITS : normal;
+    /* subnormal: to a whole number of 2^-149, half to even */
+    xf unit = tn_pow2(e < -126.0f ? e + 149.0f : e * 0.0f);
+    TN_PRECISE xf t = p.hi * unit;
+    TN_PRECISE xf low = p.lo * unit;
+    xf whole = tn_floor(t);
+    TN_PRECISE xf over = (t - whole) - 0.5f;
+    xu small = x_as_uint(x_int(whole));
+    small = over > -low || (over == -low && (small & 1u) != 0u) ? small + 1u : small;
+    xu r = e < -126.0f ? small : normal;
+    r = sa == 0u || sb == 0u ? 0u : r;
+    r = sa == TN_INF_BITS || sb == TN_INF_BITS ? (sa == 0u || sb == 0u ? TN_NAN_BITS : TN_INF_BITS) : r;
+    r = sa > TN_INF_BITS || sb > TN_INF_BITS ? TN_NAN_BITS : r;
+    return r | sign;
+}

@@ -26,6 +26,7 @@ TN_STRUCT(tn_pair) { float hi; float lo; };
 #define x_bits tn_bits
 #define x_float tn_float
 #define x_int tn_int
+#define x_real tn_real
 #define x_as_uint tn_as_uint
 #define x_fma tn_fma
 #define x_max tn_fmax
@@ -41,6 +42,7 @@ TN_STRUCT(tn_vpair) { tn_vf hi; tn_vf lo; };
 #undef x_bits
 #undef x_float
 #undef x_int
+#undef x_real
 #undef x_as_uint
 #undef x_fma
 #define xf tn_vf
@@ -50,6 +52,7 @@ TN_STRUCT(tn_vpair) { tn_vf hi; tn_vf lo; };
 #define x_bits tn_vbits
 #define x_float tn_vfloat
 #define x_int tn_vint
+#define x_real tn_vreal
 #define x_as_uint tn_vas_uint
 #define x_fma tn_vfma
 #include "elem.h"

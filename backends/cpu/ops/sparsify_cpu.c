@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * sparsify on the CPU: the plan, and how its work is shared out. */
+#include <float.h>
+#include <stdio.h>
+
+#include "normal.h"
+
+#include "sparsify_cpu_cut.h"
+#include "sparsify_cpu_sweep.h"
+
+/* ---- the sweeps, one instance a rule and type ---- */
+
+#define SWEEPS(dtype, DTYPE, rule, RULE)                                       \
+    static void map_##rule##_##dtype(struct row *r, int64_t c0, int64_t c1)    \
+    {                                                                          \
+        map_row(r, c0, c1, DTYPE, RULE);                                       \
+    }                                                                          \
+    static void sweep_##rule##_##dtype(struct row *r, int64_t c0, int64_t c1)  \
+    {                                                                          \
+        sweep_row(r, c0, c1, DTYPE, RULE);                                     \
+    }
+#define TYPE(dtype, DTYPE)                                                     \
+    SWEEPS(dtype, DTYPE, abs_gt, RULE_ABS_GT)                                  \
+    SWEEPS(dtype, DTYPE, abs_ge, RULE_ABS_GE)                                  \
+    SWEEPS(dtype, DTYPE, gt, RULE_GT)                                          \
+    SWEEPS(dtype, DTYPE, ge, RULE_GE)                                          \
+    SWEEPS(dtype, DTYPE, relu, RULE_RELU)                                      \
+    SWEEPS(dtype, DTYPE, shift, RULE_SHIFT)                                    \
+    SWEEPS(dtype, DTYPE, soft, RULE_SOFT)                                      \
+    SWEEPS(dtype, DTYPE, cut, RULE_CUT)                                        \
+    static void keys_##dtype(const struct row *r, int64_t c0, int64_t c1, int32_t *keys) \
+    {                                                                          \
+        row_keys(r, c0, c1, keys, DTYPE);                                      \
+    }                                                                          \
+    static void sums_##dtype(const struct row *r, int64_t c0, int64_t c1, double *sums) \
+    {                                                                          \
+        row_sums(r, c0, c1, sums, DTYPE);                                      \
+    }
+TYPE(f32, TENON_F32)
+TYPE(f16, TENON_F16)
+TYPE(bf16, TENON_BF16)
+
+struct sweeps {
+    uint32_t dtype;
+    sweep_fn *map[RULES], *sweep[RULES];
+    void (*keys)(const struct row *r, int64_t c0, int64_t c1, int32_t *keys);
+    void (*sums)(const struct row *r, int64_t c0, int64_t c1, double *sums);
+};
+#define ALL(form, dtype)                                                       \
+    {                                                                          \
+        form##_abs_gt_##dtype, form##_abs_ge_##dtype, form##_gt_##dtype, form##_ge_##dtype, form##_relu_##dtype, \
+            form##_shift_##dtype, form##_soft_##dtype, form##_cut_##dtype      \
+    }
+static const struct sweeps all_sweeps[] = {
+    {TENON_F32, ALL(map, f32), ALL(sweep, f32), keys_f32, sums_f32},
+    {TENON_F16, ALL(map, f16), ALL(sweep, f16), keys_f16, sums_f16},
+    {TENON_BF16, ALL(map, bf16), ALL(sweep, bf16), keys_bf16, sums_bf16},
+};
+
+static const char *const rule_names[RULES] = {"abs_gt", "abs_ge", "gt", "ge", "relu", "shift", "soft", "cut"};
+
+/* ---- the plan ---- */
+
+static uint64_t round_up(uint64_t n)
+{
+    return (n + 63) & ~UINT64_C(63);
+}
+
+static int64_t stride_of(const struct tenon_tensor *t)
+{
+    int64_t rows, stride, cols;
+    if (t->dtype == TENON_ABSENT || tenon_tensor_rows(t, &rows, &stride, &cols) != TENON_OK)
+        return 0;
+    return stride * (int64_t)TENON_DTYPE_SIZE(t->dtype);
+}
+
+static void choose_rule(struct sparsify *s, const struct tenon_sparsify_params *p, uint32_t dtype)
+{
+    const struct sweeps *w = all_sweeps;
+    s->rule = p->kind;
+    s->t = p->t;
+    s->cap = p->cap == FLT_MAX ? INFINITY : p->cap;
+    s->by_abs = p->by == TENON_SPARSIFY_BY_ABS;
+    s->k = p->k;
+    s->ddof = (uint8_t)p->ddof;
+    s->batch = p->kind == TENON_SPARSIFY_BATCH_TOPK;
+    s->stat = p->kind == TENON_SPARSIFY_STAT_TOPK && p->k > 0 && p->k < s->cols;
+    s->cut = p->kind >= TENON_SPARSIFY_TOPK && !s->stat;
+    if (p->kind == TENON_SPARSIFY_SHIFT_RELU || p->kind == TENON_SPARSIFY_SOFT)
+        s->t = p->tau;
+    if (s->cut)
+        s->rule = RULE_CUT;
+    if (p->kind == TENON_SPARSIFY_STAT_TOPK)
+        s->by_abs = 0;
+    if (s->stat) {
+        s->rule = p->keep == TENON_SPARSIFY_KEEP ? RULE_GT : RULE_SHIFT;
+        s->cap = INFINITY;
+        s->quantile = -tenon__normal_quantile((double)s->k / (double)s->cols);
+    }
+    while (w->dtype != dtype)
+        w++;
+    s->map = w->map[s->rule];
+    s->sweep = w->sweep[s->rule];
+    s->keys = w->keys;
+    s->sums = w->sums;
+}
+
+/* How the work is shared out, and the workspace for it: units where tiles are, then for each task room for keys or
+ * bins, and its flags. */
+static uint64_t choose_split(struct sparsify *s, const struct cpu_env *env)
+{
+    const uint64_t tasks = (uint64_t)env->threads * TASKS_PER_THREAD;
+    const int small = s->rows == 0 || s->cols == 0 || s->rows <= SMALL_WORK / s->cols;
+    const uint64_t room = s->cut ? s->cols <= KEYS_COLS ? (uint64_t)s->cols : SELECT_BINS : 0;
+    s->tiles = s->cols > TILE ? (s->cols + TILE - 1) / TILE : 1;
+    s->split = s->batch || (env->threads > 1 && !small && s->tiles > 1 &&
+                            (s->cols >= SPLIT_COLS || (uint64_t)s->rows < env->threads));
+    s->units = s->split ? round_up((uint64_t)(s->batch ? s->rows : 1) * (uint64_t)s->tiles * sizeof(struct unit)) : 0;
+    s->scratch = 64 + round_up(sizeof(int32_t) * (s->split && s->cut ? SELECT_BINS : room));
+    s->tasks = small || env->threads == 1 ? 1 : (uint32_t)tasks;
+    if (!s->split && (uint64_t)s->rows < s->tasks)
+        s->tasks = s->rows > 0 ? (uint32_t)s->rows : 1;
+    return s->units + s->tasks * s->scratch;
+}
+
+static int32_t sparsify_plan(struct cpu_plan *plan)
+{
+    struct sparsify *s = (struct sparsify *)(void *)plan->state;
+    const struct tenon_tensor *t = plan->tensor, *x = &t[TENON_SPARSIFY_X];
+    const struct tenon_tensor *list = &t[t[TENON_SPARSIFY_CIDX].dtype ? TENON_SPARSIFY_CIDX : TENON_SPARSIFY_CVAL];
+    int64_t stride;
+    _Static_assert(sizeof *s <= sizeof plan->state, "the plan has no room");
+    int32_t status = tenon_tensor_rows(x, &s->rows, &stride, &s->cols);
+    if (status)
+        return status;
+    s->size = (int64_t)TENON_DTYPE_SIZE(x->dtype);
+    s->x_stride = stride_of(x);
+    s->y_stride = stride_of(&t[TENON_SPARSIFY_Y]);
+    s->cidx_stride = stride_of(&t[TENON_SPARSIFY_CIDX]);
+    s->cval_stride = stride_of(&t[TENON_SPARSIFY_CVAL]);
+    s->compact = list->dtype != TENON_ABSENT;
+    s->kmax = s->compact ? list->dim[list->rank - 1] : 0;
+    s->counted = s->compact || t[TENON_SPARSIFY_NNZ].dtype || t[TENON_SPARSIFY_FLAGS].dtype;
+    choose_rule(s, (const struct tenon_sparsify_params *)(const void *)plan->params, x->dtype);
+    plan->workspace = choose_split(s, plan->env);
+    /* Past the cache when the tensors do not fit it anyway: y is not read first and evicts nothing. */
+    s->stream = x->dtype == TENON_F32 && tenon_tensor_bytes(&t[TENON_SPARSIFY_Y]) > plan->env->l2 * 4;
+    snprintf(plan->impl, sizeof plan->impl, "sparsify_%s_%s %s%s", tenon_dtype_name(x->dtype), CPU_ISA_NAME,
+             s->stat ? "stat " : "", rule_names[s->rule]);
+    return TENON_OK;
+}
+
+/* ---- the ends of rows ---- */
+
+/* What a whole row comes to: r is its last sweep, n all that it keeps. */
+static void end_row(const struct run *run, const struct row *r, int64_t row, uint32_t *flags)
+{
+    const struct sparsify *s = run->s;
+    const int64_t held = s->compact && r->n > s->kmax ? s->kmax : r->n;
+    flags[0] += r->special;
+    flags[1] += r->n == 0;
+    flags[2] += s->cut && !s->batch && r->n < s->k;
+    flags[3] += s->compact && r->n > s->kmax;
+    if (run->ptr[TENON_SPARSIFY_NNZ])
+        ((int32_t *)run->ptr[TENON_SPARSIFY_NNZ])[row] = (int32_t)held;
+    if (r->cidx)
+        memset(r->cidx + held, 0xff, (size_t)(s->kmax - held) * sizeof *r->cidx);
+    if (r->cval)
+        memset(r->cval + held * s->size, 0, (size_t)((s->kmax - held) * s->size));
+}
+
+static uint32_t *task_flags(const struct run *run, uint32_t task)
+{
+    return (uint32_t *)(void *)(run->workspace + run->s->units + (task + UINT64_C(1)) * run->s->scratch - 64);
+}
+
+static void write_flags(const struct run *run, const uint32_t *flags)
+{
+    if (run->ptr[TENON_SPARSIFY_FLAGS])
+        memcpy(run->ptr[TENON_SPARSIFY_FLAGS], flags, 4 * sizeof *flags);
+}
+
+/* ---- rows shared out ---- */
+
+static void rows_task(void *context, uint32_t i)
+{
+    const struct run *run = context;
+    const struct sparsify *s = run->s;
+    const uint64_t rows = (uint64_t)s->rows, tasks = s->tasks;
+    /* rows < 2^32 and tasks < 2^13: no overflow. */
+    const int64_t from = (int64_t)(rows * i / tasks), to = (int64_t)(rows * (i + UINT64_C(1)) / tasks);
+    uint32_t *flags = task_flags(run, i);
+    int32_t *room = (int32_t *)(void *)(run->workspace + i * s->scratch);
+    memset(flags, 0, 4 * sizeof *flags);
+    for (int64_t row = from; row < to; row++) {
+        struct row r = row_begin(run);
+        bind_row(run, &r, row);
+        if (s->cut)
+            cut_row(run, &r, room);
+        if (s->stat)
+            theta_row(run, &r);
+        if (s->counted || r.equal > 0) {
+            s->sweep(&r, 0, s->cols);
+            end_row(run, &r, row, flags);
+        } else {
+            s->map(&r, 0, s->cols);
+        }
+    }
+    if (s->stream)
+        simd_fence();
+}
+
+static void run_rows(const struct run *run)
+{
+    uint32_t flags[4] = {0};
+    if (run->s->tasks == 1)
+        rows_task((void *)(uintptr_t)run, 0);
+    else
+        run->host->parallel(run->host, run->s->tasks, rows_task, (void *)(uintptr_t)run);
+    for (uint32_t i = 0; i < run->s->tasks; i++)
+        for (int f = 0; f < 4; f++)
+            flags[f] += task_flags(run, i)[f];
+    write_flags(run, flags);
+}
+
+/* ---- tiles shared out ---- */
+
+/* Counts what a tile keeps. Ties are not taken: how many of them are is not known yet. */
+static void count_unit(struct group *g, int64_t u, uint32_t task)
+{
+    struct row r = unit_row(g, u);
+    int64_t c0, c1;
+    (void)task;
+    unit_columns(g->run->s, u, &c0, &c1);
+    r.y = NULL;
+    r.kmax = r.equal = 0;
+    g->run->s->sweep(&r, c0, c1);
+    g->unit[u].above = r.above;
+    g->unit[u].ties = r.ties;
+    g->unit[u].special = r.special;
+}
+
+static void map_unit(struct group *g, int64_t u, uint32_t task)
+{
+    struct row r = unit_row(g, u);
+    int64_t c0, c1;
+    (void)task;
+    unit_columns(g->run->s, u, &c0, &c1);
+    g->run->s->map(&r, c0, c1);
+}
+
+static void sweep_unit(struct group *g, int64_t u, uint32_t task)
+{
+    struct row r = unit_row(g, u);
+    int64_t c0, c1;
+    (void)task;
+    unit_columns(g->run->s, u, &c0, &c1);
+    r.n = g->unit[u].n;
+    r.equal = g->unit[u].equal;
+    g->run->s->sweep(&r, c0, c1);
+}
+
+/* From the counts of the units to where each begins, and to the ends of the rows. */
+static void count_group(struct group *g, uint32_t *flags)
+{
+    const struct sparsify *s = g->run->s;
+    struct row r = g->row;
+    int64_t kept = 0;
+    group_spread(g, count_unit);
+    for (int64_t u = 0; u < g->units; u++) {
+        struct unit *unit = &g->unit[u];
+        if (u % s->tiles == 0)
+            r.n = r.special = 0;
+        unit->n = r.n;
+        unit->equal = r.equal;
+        const int64_t taken = unit->ties < r.equal ? unit->ties : r.equal;
+        r.equal -= taken;
+        r.n += unit->above + taken;
+        r.special |= unit->special;
+        if (u % s->tiles < s->tiles - 1)
+            continue;
+        kept += r.n;
+        bind_row(g->run, &r, g->first + u / s->tiles);
+        end_row(g->run, &r, g->first + u / s->tiles, flags);
+    }
+    flags[2] += s->batch && kept < s->k * s->rows;
+}
+
+static void run_group(struct group *g, uint32_t *flags)
+{
+    const struct sparsify *s = g->run->s;
+    g->row = row_begin(g->run);
+    if (s->cut)
+        cut_group(g, s->batch ? s->k * s->rows : s->k);
+    if (s->stat)
+        theta_group(g);
+    if (s->counted || g->row.equal > 0) {
+        count_group(g, flags);
+        group_spread(g, sweep_unit);
+    } else {
+        group_spread(g, map_unit);
+    }
+}
+
+static void run_groups(const struct run *run)
+{
+    const struct sparsify *s = run->s;
+    uint32_t flags[4] = {0};
+    struct group g = {.run = run, .unit = (struct unit *)(void *)run->workspace};
+    const int64_t rows = s->batch ? s->rows : 1;
+    g.units = rows * s->tiles;
+    for (g.first = 0; g.first < s->rows; g.first += rows)
+        run_group(&g, flags);
+    write_flags(run, flags);
+}
+
+static void sparsify_run(const struct cpu_plan *plan, void *const *ptr, void *workspace)
+{
+    static const uint32_t none[4] = {0};
+    const struct sparsify *s = (const struct sparsify *)(const void *)plan->state;
+    const struct run run = {s, plan->env->host, ptr, workspace, plan->env->threads};
+    if (s->rows == 0)
+        write_flags(&run, none);
+    else if (s->split)
+        run_groups(&run);
+    else
+        run_rows(&run);
+}
+
+const struct cpu_op CPU_OP_TABLE(sparsify) = {
+    .op = TENON_OPNUM_sparsify,
+    .plan = sparsify_plan,
+    .run = sparsify_run,
+};

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * The sweeps of sparsify over a stretch of a row, written once with the rule and the type of x as constants. */
+#ifndef TENON_SPARSIFY_CPU_SWEEP_H
+#define TENON_SPARSIFY_CPU_SWEEP_H
+
+#include "sparsify_cpu.h"
+
+/* What a rule needs of the row, out of memory before the loop. */
+struct judge {
+    const float *t_col, *wgt;
+    vf t, cap;
+    vi key;
+    int by_abs;
+};
+
+SIMD_FN struct judge judge_of(const struct row *r)
+{
+    return (struct judge){r->t_col, r->wgt, vf_set1(r->t), vf_set1(r->cap), vi_set1(r->key), r->by_abs};
+}
+
+SIMD_FN vf load_f32(const float *p, int64_t c, int n)
+{
+    return n == VF ? vf_load(p + c) : vf_load_n(p + c, n);
+}
+
+SIMD_FN vf score_of(const struct judge *j, int64_t c, int n, vf v)
+{
+    const vf s = vf_abs(v);
+    return j->wgt ? vf_mul(s, load_f32(j->wgt, c, n)) : s;
+}
+
+/* Which of the n entries v from column c on are kept, and as what. RULE_CUT: those above the cut, and in `ties` those
+ * that are equal to it. */
+SIMD_FN vm judge_entries(const struct judge *j, int64_t c, int n, vf v, uint32_t rule, vf *value, vm *ties)
+{
+    const vf t = j->t_col ? load_f32(j->t_col, c, n) : j->t;
+    *value = v;
+    switch (rule) {
+    case RULE_ABS_GT: return vf_gt(score_of(j, c, n, v), t);
+    case RULE_ABS_GE: return vf_ge(vf_abs(v), t);
+    case RULE_GT: return vf_gt(v, t);
+    case RULE_GE: return vf_ge(v, t);
+    case RULE_RELU: return vm_not(vf_le(v, vf_zero()));
+    case RULE_SHIFT: *value = vf_min(vf_sub(v, j->t), j->cap); return vf_gt(v, j->t);
+    case RULE_SOFT: {
+        const vf size = vf_min(vf_sub(vf_abs(v), j->t), j->cap);
+        const vi sign = vi_and(vi_bits(v), vi_set1(INT32_MIN));
+        *value = vf_bits(vi_or(vi_bits(size), sign));
+        return vf_gt(vf_abs(v), j->t);
+    }
+    default: {
+        const vi key = order_keys(j->by_abs ? score_of(j, c, n, v) : v);
+        *ties = vi_eq(key, j->key);
+        return vi_gt(key, j->key);
+    }
+    }
+}
+
+/* ---- y alone ---- */
+
+SIMD_FN void map_one(const struct judge *j, const struct row *r, int64_t c, int n, uint32_t dtype, uint32_t rule,
+                     int stream)
+{
+    vm ties;
+    vf value;
+    const vm kept = judge_entries(j, c, n, load_x(r->x, c, n, dtype), rule, &value, &ties);
+    store_y(r->y, c, vf_keep(kept, value), n, dtype, stream);
+}
+
+#define MAP_VECTORS 4
+
+SIMD_FN void map_row(struct row *row, int64_t c0, int64_t c1, uint32_t dtype, uint32_t rule)
+{
+    const struct row *r = row;
+    const struct judge j = judge_of(r);
+    int64_t c = c0;
+    if (dtype == TENON_F32 && r->stream) {
+        const int64_t past = (int64_t)((uintptr_t)((float *)r->y + c) % (4 * VF)) / 4;
+        const int64_t head = past == 0 ? 0 : VF - past < c1 - c0 ? VF - past : c1 - c0;
+        if (head > 0)
+            map_one(&j, r, c, (int)head, dtype, rule, 0);
+        for (c += head; c + MAP_VECTORS * VF <= c1; c += MAP_VECTORS * VF) {
+            SIMD_UNROLL
+            for (int b = 0; b < MAP_VECTORS; b++)
+                map_one(&j, r, c + b * VF, VF, dtype, rule, 1);
+        }
+    }
+    for (; c + MAP_VECTORS * VF <= c1; c += MAP_VECTORS * VF) {
+        SIMD_UNROLL
+        for (int b = 0; b < MAP_VECTORS; b++)
+            map_one(&j, r, c + b * VF, VF, dtype, rule, 0);
+    }
+    for (; c + VF <= c1; c += VF)
+        map_one(&j, r, c, VF, dtype, rule, 0);
+    if (c < c1)
+        map_one(&j, r, c, (int)(c1 - c), dtype, rule, 0);
+}
+
+/* ---- everything, in order ---- */
+
+/* The first n of the lanes in m. */
+SIMD_FN vm first_of(vm m, int64_t n)
+{
+    uint32_t bits = vm_bits(m);
+    if (n >= __builtin_popcount(bits))
+        return m;
+    for (; n > 0; n--)
+        bits &= bits - 1;
+    return vm_and(m, vm_first(__builtin_ctz(bits)));
+}
+
+/* The kept of a vector go to the compact outputs, as long as there is room. */
+SIMD_FN void append(struct row *r, int64_t c, uint32_t bits, vf value, uint32_t dtype)
+{
+    const int64_t size = TENON_DTYPE_SIZE(dtype);
+    unsigned char lanes[4 * VF];
+    if (r->cval)
+        store_y(lanes, 0, value, VF, dtype, 0);
+    int64_t n = r->n;
+    for (; bits && n < r->kmax; bits &= bits - 1, n++) {
+        const int lane = __builtin_ctz(bits);
+        if (r->cidx)
+            r->cidx[n] = (int32_t)(c + lane);
+        if (r->cval)
+            memcpy(r->cval + n * size, lanes + lane * size, (size_t)size);
+    }
+}
+
+SIMD_FN void sweep_one(const struct judge *j, struct row *r, int64_t c, int n, uint32_t dtype, uint32_t rule)
+{
+    vm ties;
+    vf value;
+    const vf v = load_x(r->x, c, n, dtype);
+    vm kept = judge_entries(j, c, n, v, rule, &value, &ties);
+    const vm there = vm_first(n);
+    if (n < VF)
+        kept = vm_and(kept, there);
+    r->special |= vm_any(vm_and(there, vf_nlt(v, vf_set1(INFINITY))));
+    r->above += vm_count(kept);
+    if (rule == RULE_CUT && vm_any(vm_and(ties, there))) {
+        ties = vm_and(ties, there);
+        r->ties += vm_count(ties);
+        ties = first_of(ties, r->equal);
+        r->equal -= vm_count(ties);
+        kept = vm_or(kept, ties);
+    }
+    const uint32_t bits = vm_bits(kept);
+    if (bits && r->n < r->kmax)
+        append(r, c, bits, value, dtype);
+    r->n += __builtin_popcount(bits);
+    if (r->y)
+        store_y(r->y, c, vf_keep(kept, value), n, dtype, 0);
+}
+
+SIMD_FN void sweep_row(struct row *row, int64_t c0, int64_t c1, uint32_t dtype, uint32_t rule)
+{
+    struct row r = *row; /* a copy that nothing can alias stays in registers */
+    const struct judge j = judge_of(&r);
+    int64_t c = c0;
+    for (; c + VF <= c1; c += VF)
+        sweep_one(&j, &r, c, VF, dtype, rule);
+    if (c < c1)
+        sweep_one(&j, &r, c, (int)(c1 - c), dtype, rule);
+    *row = r;
+}
+
+/* ---- what the thresholds come from ---- */
+
+/* Keys of [c0, c1), one after the other. */
+SIMD_FN void row_keys(const struct row *r, int64_t c0, int64_t c1, int32_t *keys, uint32_t dtype)
+{
+    const struct judge j = judge_of(r);
+    for (int64_t c = c0; c < c1; c += VF) {
+        const int n = c1 - c < VF ? (int)(c1 - c) : VF;
+        const vf v = load_x(r->x, c, n, dtype);
+        const vi key = order_keys(j.by_abs ? score_of(&j, c, n, v) : v);
+        if (n == VF)
+            vi_store(keys + (c - c0), key);
+        else
+            vi_store_n(keys + (c - c0), key, n);
+    }
+}
+
+/* The sum and the sum of squares of at most a TILE, in doubles: lane l of 16 has the columns l, l + 16, ... */
+SIMD_FN void row_sums(const struct row *r, int64_t c0, int64_t c1, double *sums, uint32_t dtype)
+{
+    double s[BLOCK] = {0}, q[BLOCK] = {0};
+    float lanes[BLOCK];
+    for (int64_t c = c0; c < c1; c += BLOCK) {
+        const int n = block_rest(c1 - c);
+        for (int b = 0; b < BLOCK_VECTORS; b++)
+            vf_store(lanes + b * VF, load_x(r->x, c + b * VF, block_count(n, b), dtype));
+        for (int l = 0; l < BLOCK; l++) {
+            const double v = (double)lanes[l];
+            s[l] += v;
+            q[l] += v * v;
+        }
+    }
+    sums[0] = block_sum(s);
+    sums[1] = block_sum(q);
+}
+
+#endif
