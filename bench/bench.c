@@ -24,13 +24,18 @@ enum { EXIT_DIFFER = 1, EXIT_USAGE = 2, EXIT_DEVICE = 3 };
 #define MAX_THREADS 1024
 
 static const char help[] =
-    "usage: tenon bench [--device SPEC]... [--op GLOB] [--size quick|full] [--threads N] [--peer NAME]... [--rounds N] [--json]\n"
+    "usage: tenon bench [--device SPEC]... [--op GLOB] [--case GLOB] [--shape AxB[xC]]...\n"
+    "                   [--attr NAME=VALUE[/VALUE]...]... [--size quick|full] [--threads N] [--peer NAME]...\n"
+    "                   [--rounds N] [--json]\n"
     "\n"
     "Measures operators against the machine's own limits, found in the same process.\n"
-    "  --device SPEC   a device, as in TENON_DEVICE; several are measured side by side (default: TENON_DEVICE, else auto)\n"
+    "  --device SPEC   a device, as in TENON_DEVICE; several are side by side (default: TENON_DEVICE, else auto)\n"
     "  --op GLOB       operators by name\n"
+    "  --case GLOB     rows by name (4096x1024)\n"
+    "  --shape AxB[xC] this shape instead of the rows' own, in each of their element types; may be repeated\n"
+    "  --attr NAME=VALUE[/VALUE]...  an attribute; several values of one are measured side by side\n"
     "  --size SIZE     quick (default), or full: every element type as well\n"
-    "  --threads N     threads of the CPU backend, of the roofs and of the peers (default: the processors of this process)\n"
+    "  --threads N     threads of the CPU backend, the roofs and the peers (default: the processors of this process)\n"
     "  --peer NAME     another library behind the same ABI: onednn, xnnpack, or a plugin file's path\n"
     "  --rounds N      measurements a row; the median counts (default 9)\n"
     "  --json          one JSON object a row\n";
@@ -132,17 +137,46 @@ static int chosen(const struct bench_options *options, const struct conform_op *
     return !options->op || !fnmatch(options->op, tenon_op_contract_by_number(op->op)->name, 0);
 }
 
-static int no_operator(const char *glob)
+/* Says what fits nothing. */
+static int no_row(const struct bench_options *options)
 {
     const char *names[64];
     uint32_t n = 0;
     const struct tenon_op_contract *contract;
+    const struct conform_op *op;
+    const char *glob = options->op ? options->op : "*";
+    for (uint32_t i = 0; (op = conform_op_at(i)); i++)
+        if (chosen(options, op) && options->n_shapes)
+            return usage("no row of operator '%s' has the element type or the number of sizes for this --shape", glob,
+                         NULL);
+        else if (chosen(options, op) && options->rows)
+            return usage("no row matches --case '%s'", options->rows, NULL);
     while (n < 64 && (contract = tenon_op_contract_at(n)))
         names[n++] = contract->name;
     return usage("no operator matches '%s'", glob, tenon_closest(glob, names, n));
 }
 
-static int run(const struct bench_options *options)
+/* Whether there is a row to measure, and every operator takes the attributes. */
+static int check(const struct bench_options *options, struct conform_bench *rows)
+{
+    const struct conform_op *op;
+    struct conform_case c;
+    uint32_t n = 0;
+    for (uint32_t i = 0; (op = conform_op_at(i)); i++) {
+        struct tenon_why why = {{0}};
+        if (!chosen(options, op) || !tenon__bench_rows(options, op, rows))
+            continue;
+        n++;
+        memset(&c, 0, sizeof c);
+        conform_case_bench(op, rows, &c);
+        for (uint32_t v = 0; v == 0 || v < options->n_variants; v++)
+            if (tenon__bench_params(options, v, &c, &why))
+                return usage("--attr: %s", why.text, NULL);
+    }
+    return n ? 0 : no_row(options);
+}
+
+static int run(const struct bench_options *options, struct conform_bench *rows)
 {
     const struct conform_op *op;
     struct roof *roof = tenon__roof_create(options->threads);
@@ -155,17 +189,20 @@ static int run(const struct bench_options *options)
     tenon__bench_progress(options, "measuring the machine");
     tenon__bench_head(options, roof);
     for (uint32_t i = 0; (op = conform_op_at(i)); i++)
-        for (uint32_t k = 0; chosen(options, op) && k < op->n_bench; k++)
-            if (op->bench[k].level <= options->level && tenon__bench_measure(options, op, &op->bench[k], roof))
+        for (uint32_t k = 0, n = chosen(options, op) ? tenon__bench_rows(options, op, rows) : 0; k < n; k++)
+            if (tenon__bench_measure(options, op, &rows[k], roof))
                 code = EXIT_DIFFER;
     tenon__bench_progress(options, "%s", "");
     tenon__roof_destroy(roof);
     return code;
 }
 
-enum { OPT_DEVICE = 256, OPT_OP, OPT_SIZE, OPT_THREADS, OPT_PEER, OPT_ROUNDS, OPT_JSON };
+enum { OPT_DEVICE = 256, OPT_OP, OPT_CASE, OPT_SHAPE, OPT_ATTR, OPT_SIZE, OPT_THREADS, OPT_PEER, OPT_ROUNDS, OPT_JSON };
 static const struct option longs[] = {{"device", required_argument, NULL, OPT_DEVICE},
                                       {"op", required_argument, NULL, OPT_OP},
+                                      {"case", required_argument, NULL, OPT_CASE},
+                                      {"shape", required_argument, NULL, OPT_SHAPE},
+                                      {"attr", required_argument, NULL, OPT_ATTR},
                                       {"size", required_argument, NULL, OPT_SIZE},
                                       {"threads", required_argument, NULL, OPT_THREADS},
                                       {"peer", required_argument, NULL, OPT_PEER},
@@ -196,6 +233,7 @@ struct words {
 /* 0, an exit code, or -1 when help was printed. */
 static int parse(int argc, char **argv, struct bench_options *options, struct words *words)
 {
+    struct tenon_why why = {{0}};
     int option;
     opterr = 0;
     optind = 0; /* of glibc: start afresh */
@@ -212,6 +250,15 @@ static int parse(int argc, char **argv, struct bench_options *options, struct wo
             break;
         case OPT_OP:
             options->op = optarg;
+            break;
+        case OPT_CASE:
+            options->rows = optarg;
+            break;
+        case OPT_SHAPE:
+        case OPT_ATTR:
+            if (option == OPT_SHAPE ? tenon__bench_shape(options, optarg, &why)
+                                    : tenon__bench_attr(options, optarg, &why))
+                return usage("%s", why.text, NULL);
             break;
         case OPT_SIZE:
             if (strcmp(optarg, "quick") && strcmp(optarg, "full"))
@@ -241,19 +288,19 @@ static int parse(int argc, char **argv, struct bench_options *options, struct wo
 
 int tenon__bench_main(int argc, char **argv)
 {
-    struct bench_options options = {.level = CONFORM_QUICK, .threads = processors(), .rounds = 9};
+    static struct bench_options options;
+    static struct conform_bench rows[BENCH_MAX_ROWS];
     struct words words = {0};
     char text[16];
+
+    options = (struct bench_options){.level = CONFORM_QUICK, .threads = processors(), .rounds = 9};
 
     int code = parse(argc, argv, &options, &words);
     if (code)
         return code < 0 ? 0 : code;
-    uint32_t rows = 0;
-    const struct conform_op *op;
-    for (uint32_t i = 0; (op = conform_op_at(i)); i++)
-        rows += chosen(&options, op) ? op->n_bench : 0;
-    if (!rows)
-        return no_operator(options.op ? options.op : "*");
+    code = check(&options, rows);
+    if (code)
+        return code;
     options.progress = !options.json && isatty(STDERR_FILENO);
     /* Before libtenon, a software driver and a peer's runtime read them. OpenMP must not spin while another side is
      * measured. */
@@ -271,7 +318,7 @@ int tenon__bench_main(int argc, char **argv)
     for (uint32_t i = 0; i < words.n_peers && !code; i++)
         code = open_peer(&options, words.peer[i]);
     if (!code)
-        code = run(&options);
+        code = run(&options, rows);
     for (uint32_t i = 0; i < options.n_sides; i++)
         tenon_context_close(options.side[i].context);
     return code;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Inside `tenon bench`. bench.c: options, devices and peers; measure.c: a row; cost.c: what a call costs; report.c: how
- * rows look; roof*.c: the machine's limits. The rows themselves are in tests/conform/ops/<op>_suite.c, beside the cases
- * of the suite. */
+ * Inside `tenon bench`. bench.c: options, devices and peers; choose.c: what is measured; measure.c: a row; cost.c:
+ * what a call costs; report.c: how rows look; roof*.c: the machine's limits. The rows themselves are in
+ * tests/conform/ops/<op>_suite.c, beside the cases of the suite. */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
@@ -16,6 +16,10 @@
 
 #define BENCH_MAX_SIDES 16
 #define BENCH_MAX_ROUNDS 1000
+#define BENCH_MAX_SHAPES 64
+#define BENCH_MAX_ATTRS 16
+#define BENCH_MAX_VARIANTS 16
+#define BENCH_MAX_ROWS 256 /* of an operator */
 #define BENCH_CALL_COST "call-cost" /* a row of this name measures a call, not a kernel */
 
 /* What is measured side by side: a device of ours, or a peer, i.e. somebody else's library behind the same ABI. */
@@ -25,27 +29,52 @@ struct bench_side {
     char device[64];
 };
 
+struct bench_shape {
+    char name[40];
+    uint32_t rank;
+    int64_t dim[3];
+};
+
 struct bench_options {
-    const char *op;      /* glob, NULL: all */
+    const char *op, *rows; /* globs of names, NULL: all */
     uint32_t level;      /* CONFORM_QUICK or CONFORM_FULL */
     uint32_t threads, rounds;
     int json, progress;
     uint32_t n_sides;
     struct bench_side side[BENCH_MAX_SIDES];
+    uint32_t n_shapes, n_attrs;
+    struct bench_shape shape[BENCH_MAX_SHAPES]; /* instead of the rows' own */
+    const char *attr[BENCH_MAX_ATTRS];          /* NAME=VALUE */
+    uint32_t n_variants;                        /* 0: none; else every side is measured with each of them, in turns */
+    char variant[BENCH_MAX_VARIANTS][64];       /* NAME=VALUE */
 };
 
 struct bench_row {
     const char *op, *name, *dtype;
     const struct bench_side *side;
+    const char *variant; /* "" when there are none */
     uint32_t threads;
     double median_s, min_s;         /* of one run */
     double bytes, flops;            /* of one run, as the case's source counts them */
+    int passes;                     /* whether the next three are known */
+    uint32_t reads, writes;         /* how often the algorithm that ran goes over its inputs and outputs */
+    double moved;                   /* bytes that makes */
     double roof_bytes_s, roof_flops_s; /* 0: not known for this device */
     const char *roof_copy, *roof_isa;  /* which copy, which instructions */
     int call_cost;
     char impl[64];
     char refused[240]; /* why there is no measurement, or empty */
 };
+
+/* Options of choose.c. 0, or -1 with a sentence in `why`. */
+int tenon__bench_shape(struct bench_options *options, const char *text, struct tenon_why *why);
+int tenon__bench_attr(struct bench_options *options, const char *text, struct tenon_why *why);
+/* The attributes of a variant into the params of c. */
+int tenon__bench_params(const struct bench_options *options, uint32_t variant, struct conform_case *c,
+                        struct tenon_why *why);
+/* The rows of an operator that are wanted; those in a shape of the command line have bytes 0. */
+uint32_t tenon__bench_rows(const struct bench_options *options, const struct conform_op *op,
+                           struct conform_bench *rows);
 
 /* Measures one row on all sides, in turns, and reports each. Returns 0; 1 when two sides disagree about the result; -1
  * after a message when the row could not be measured at all. */

@@ -15,8 +15,11 @@
 #define SETTLE_S 0.08 /* thread pools spin about this long for the next loop, on processors that others measure */
 #define WARM_S   0.06 /* processors that were idle take about this long to their full speed */
 
+/* A side with one of the variants. */
 struct side_state {
     struct bench_row row;
+    struct conform_case c; /* the row's, with params of its own */
+    const struct side_state *first; /* the side's first variant, which has the memory */
     struct tenon_memory *memory[TENON_MAX_TENSORS];
     struct tenon_value value[TENON_MAX_TENSORS];
     uint64_t runs; /* a round */
@@ -31,9 +34,10 @@ static void refuse(struct side_state *state, const char *text)
 }
 
 /* n runs, then the end of the last. Seconds, negative on failure. */
-static double run_many(const struct bench_side *side, struct side_state *state, const struct conform_case *c,
-                       uint64_t n)
+static double run_many(struct side_state *state, uint64_t n)
 {
+    const struct bench_side *side = state->row.side;
+    const struct conform_case *c = &state->c;
     double start = tenon__now();
     int32_t status = TENON_OK;
     for (uint64_t i = 0; i < n && !status; i++)
@@ -46,8 +50,14 @@ static double run_many(const struct bench_side *side, struct side_state *state, 
     return -1;
 }
 
-static int place(const struct bench_side *side, struct side_state *state, const struct conform_case *c)
+static int place(struct side_state *state)
 {
+    const struct bench_side *side = state->row.side;
+    const struct conform_case *c = &state->c;
+    if (state != state->first && state->first->value[0].memory) {
+        memcpy(state->value, state->first->value, sizeof state->value);
+        return 0;
+    }
     for (uint32_t i = 0; i < c->n; i++) {
         const struct conform_slot *slot = &c->slot[i];
         if (!slot->tensor.dtype)
@@ -64,8 +74,10 @@ static int place(const struct bench_side *side, struct side_state *state, const 
 }
 
 /* Everything up to the first sample: tensors, plan, warm-up, how many runs make a round. */
-static void warm_up(const struct bench_side *side, struct side_state *state, const struct conform_case *c)
+static void warm_up(struct side_state *state)
 {
+    const struct bench_side *side = state->row.side;
+    const struct conform_case *c = &state->c;
     struct tenon_tensor tensors[TENON_MAX_TENSORS];
     for (uint32_t i = 0; i < c->n; i++)
         tensors[i] = c->slot[i].tensor;
@@ -75,17 +87,20 @@ static void warm_up(const struct bench_side *side, struct side_state *state, con
     }
     if (tenon_impl(side->context, c->op->op, c->params, tensors, c->n, state->row.impl, sizeof state->row.impl))
         state->row.impl[0] = 0;
-    if (place(side, state, c) || run_many(side, state, c, 1) < 0)
+    if (place(state) || run_many(state, 1) < 0)
         return;
-    double seconds = run_many(side, state, c, 2) / 2;
+    double seconds = run_many(state, 2) / 2;
     if (seconds < 0)
         return;
     state->runs = seconds < SAMPLE_S ? (uint64_t)(SAMPLE_S / (seconds + 1e-9)) + 1 : 1;
 }
 
-/* The first output, for the comparison of the sides. */
-static void read_output(struct side_state *state, const struct conform_case *c)
+/* The first output, for the comparison of the sides; the variants of a side write it in turns. */
+static void read_output(struct side_state *state)
 {
+    const struct conform_case *c = &state->c;
+    if (run_many(state, 1) < 0)
+        return;
     for (uint32_t i = 0; i < c->n; i++) {
         const struct conform_slot *slot = &c->slot[i];
         if (!slot->tensor.dtype || !slot->is_output)
@@ -93,7 +108,7 @@ static void read_output(struct side_state *state, const struct conform_case *c)
         unsigned char *bytes = malloc(slot->size);
         state->count = tenon_tensor_count(&slot->tensor);
         state->output = malloc((size_t)state->count * sizeof state->output[0]);
-        if (bytes && state->output && !tenon_memory_read(state->memory[i], 0, bytes, slot->size)) {
+        if (bytes && state->output && !tenon_memory_read(state->value[i].memory, 0, bytes, slot->size)) {
             for (int64_t k = 0; k < state->count; k++)
                 state->output[k] = (float)conform_get(bytes + slot->lead, slot->tensor.dtype, k);
         } else {
@@ -153,9 +168,11 @@ static int on_cpu(const struct bench_side *side)
     return info->type == TENON_TYPE_CPU || (info->caps & TENON_CAP_SOFTWARE);
 }
 
-static void call_cost_row(const struct bench_options *options, const struct bench_side *side, struct bench_row *row,
-                          const struct conform_case *c)
+static void call_cost_row(const struct bench_options *options, struct side_state *state)
 {
+    struct bench_row *row = &state->row;
+    const struct bench_side *side = row->side;
+    const struct conform_case *c = &state->c;
     struct tenon_why why = {{0}};
     struct tenon_tensor tensors[TENON_MAX_TENSORS];
     for (uint32_t i = 0; i < c->n; i++)
@@ -173,16 +190,16 @@ static void settle(void)
 }
 
 /* Seconds a run in one round, negative on failure. */
-static double side_round(const struct bench_side *side, struct side_state *state, const struct conform_case *c)
+static double side_round(struct side_state *state)
 {
     settle();
     /* At least one run, for the caches and threads that the side before took. */
     double seconds, warm = tenon__now() + WARM_S;
     do
-        seconds = run_many(side, state, c, 1);
+        seconds = run_many(state, 1);
     while (seconds >= 0 && tenon__now() < warm);
     if (seconds >= 0)
-        seconds = run_many(side, state, c, state->runs);
+        seconds = run_many(state, state->runs);
     return seconds < 0 ? seconds : seconds / (double)state->runs;
 }
 
@@ -202,12 +219,28 @@ static void roof_round(struct roof *roof, struct roofs *roofs, uint32_t r)
     }
 }
 
+/* How often the algorithm that ran goes over the tensors, if the operator's suite can tell by its name. */
+static void count_passes(struct side_state *state)
+{
+    struct bench_row *row = &state->row;
+    const struct conform_case *c = &state->c;
+    double in = 0, out = 0;
+    if (!c->op->passes || !c->op->passes(row->impl, &row->reads, &row->writes))
+        return;
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->slot[i].tensor.dtype)
+            *(c->slot[i].is_output ? &out : &in) += (double)tenon_tensor_bytes(&c->slot[i].tensor);
+    row->passes = 1;
+    row->moved = row->reads * in + row->writes * out;
+}
+
 static void finish_row(const struct bench_options *options, struct side_state *state, struct roof *roof,
                        const struct roofs *roofs)
 {
     struct bench_row *row = &state->row;
     row->median_s = tenon__bench_median(state->sample, options->rounds);
     row->min_s = state->sample[0];
+    count_passes(state);
     if (on_cpu(row->side)) {
         row->roof_bytes_s = tenon__bench_median(roofs->copy, options->rounds);
         row->roof_flops_s = tenon__bench_median(roofs->flops, options->rounds);
@@ -219,8 +252,7 @@ static void finish_row(const struct bench_options *options, struct side_state *s
     }
 }
 
-static int rounds(const struct bench_options *options, const struct conform_case *c, struct side_state *states,
-                  struct roof *roof)
+static int rounds(const struct bench_options *options, struct side_state *states, uint32_t n, struct roof *roof)
 {
     struct roofs roofs = {calloc(options->rounds, sizeof(double)), calloc(options->rounds, sizeof(double)), ""};
     int result = -1;
@@ -229,16 +261,17 @@ static int rounds(const struct bench_options *options, const struct conform_case
         goto free_roofs;
     for (uint32_t r = 0; r < options->rounds; r++) {
         roof_round(roof, &roofs, r);
-        for (uint32_t s = 0; s < options->n_sides; s++) {
+        for (uint32_t s = 0; s < n; s++) {
             struct side_state *state = &states[s];
             if (state->row.refused[0])
                 continue;
-            tenon__bench_progress(options, "%s %s %s %s, round %u of %u", state->row.op, state->row.name,
-                                  state->row.dtype, options->side[s].device, r + 1, options->rounds);
-            state->sample[r] = side_round(&options->side[s], state, c);
+            tenon__bench_progress(options, "%s %s %s %s %s, round %u of %u", state->row.op, state->row.name,
+                                  state->row.dtype, state->row.side->device, state->row.variant, r + 1,
+                                  options->rounds);
+            state->sample[r] = side_round(state);
         }
     }
-    for (uint32_t s = 0; s < options->n_sides; s++)
+    for (uint32_t s = 0; s < n; s++)
         if (!states[s].row.refused[0])
             finish_row(options, &states[s], roof, &roofs);
     result = 0;
@@ -250,11 +283,11 @@ free_roofs:
 
 /* Whether the sides agree with the first that has a result. 16-bit results and different orders of summation differ by
  * far less. */
-static int compare(const struct bench_options *options, struct side_state *states)
+static int compare(const struct side_state *states, uint32_t n)
 {
     const struct side_state *first = NULL;
     int bad = 0;
-    for (uint32_t s = 0; s < options->n_sides; s++) {
+    for (uint32_t s = 0; s < n; s++) {
         const struct side_state *state = &states[s];
         if (state->row.refused[0] || !state->output)
             continue;
@@ -264,59 +297,86 @@ static int compare(const struct bench_options *options, struct side_state *state
         }
         double apart = distance(first, state);
         if (!(apart < 0.01)) {
-            fprintf(stderr, "tenon: %s %s: %s and %s disagree: relative distance %.3g\n", first->row.op,
-                    first->row.name, first->row.side->device, state->row.side->device, apart);
+            fprintf(stderr, "tenon: %s %s: %s %s and %s %s disagree: relative distance %.3g\n", first->row.op,
+                    first->row.name, first->row.side->device, first->row.variant, state->row.side->device,
+                    state->row.variant, apart);
             bad = 1;
         }
     }
     return bad;
 }
 
-int tenon__bench_measure(const struct bench_options *options, const struct conform_op *op,
-                         const struct conform_bench *bench, struct roof *roof)
+/* Everything of one side with one variant but the rounds. */
+static void begin(const struct bench_options *options, const struct conform_bench *bench, const struct conform_case *c,
+                  struct side_state *states, uint32_t s)
 {
-    struct side_state *states = calloc(options->n_sides, sizeof states[0]);
+    const uint32_t variants = options->n_variants ? options->n_variants : 1, variant = s % variants;
+    struct side_state *state = &states[s];
+    struct tenon_why why = {{0}};
+    state->c = *c;
+    state->first = &states[s - variant];
+    state->row = (struct bench_row){.op = tenon_op_contract_by_number(c->op->op)->name,
+                                    .name = bench->name,
+                                    .dtype = tenon_dtype_name(bench->dtype),
+                                    .side = &options->side[s / variants],
+                                    .variant = options->n_variants ? options->variant[variant] : "",
+                                    .threads = options->threads,
+                                    .bytes = bench->bytes,
+                                    .flops = bench->flops};
+    state->sample = calloc(options->rounds, sizeof state->sample[0]);
+    if (!state->sample)
+        refuse(state, "out of memory");
+    else if (tenon__bench_params(options, variant, &state->c, &why))
+        refuse(state, why.text);
+    else if (strcmp(bench->name, BENCH_CALL_COST) == 0)
+        call_cost_row(options, state);
+    else
+        warm_up(state);
+}
+
+/* The least that a run must move. */
+static double least_bytes(const struct conform_case *c)
+{
+    double bytes = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->slot[i].tensor.dtype)
+            bytes += (double)tenon_tensor_bytes(&c->slot[i].tensor);
+    return bytes;
+}
+
+int tenon__bench_measure(const struct bench_options *options, const struct conform_op *op,
+                         const struct conform_bench *row, struct roof *roof)
+{
+    const uint32_t n = options->n_sides * (options->n_variants ? options->n_variants : 1);
+    struct side_state *states = calloc(n, sizeof states[0]);
     struct conform_case *c = calloc(1, sizeof *c);
-    int call_cost = strcmp(bench->name, BENCH_CALL_COST) == 0, result = -1;
+    struct conform_bench bench = *row;
+    int call_cost = strcmp(bench.name, BENCH_CALL_COST) == 0, result = -1;
 
     if (!states || !c)
         goto free_states;
-    tenon__bench_progress(options, "%s %s: inputs", tenon_op_contract_by_number(op->op)->name, bench->name);
-    conform_case_bench(op, bench, c);
-    if (conform_case_alloc(c) || (!call_cost && tenon__roof_footprint(roof, bench->bytes))) {
-        fprintf(stderr, "tenon: no memory for %s\n", bench->name);
+    tenon__bench_progress(options, "%s %s: inputs", tenon_op_contract_by_number(op->op)->name, bench.name);
+    conform_case_bench(op, &bench, c);
+    bench.bytes = bench.bytes > 0 ? bench.bytes : least_bytes(c);
+    if (conform_case_alloc(c) || (!call_cost && tenon__roof_footprint(roof, bench.bytes))) {
+        fprintf(stderr, "tenon: no memory for %s\n", bench.name);
         goto free_case;
     }
     conform_case_fill(c);
-    for (uint32_t s = 0; s < options->n_sides; s++) {
-        struct side_state *state = &states[s];
-        state->row = (struct bench_row){.op = tenon_op_contract_by_number(op->op)->name,
-                                        .name = bench->name,
-                                        .dtype = tenon_dtype_name(bench->dtype),
-                                        .side = &options->side[s],
-                                        .threads = options->threads,
-                                        .bytes = bench->bytes,
-                                        .flops = bench->flops};
-        state->sample = calloc(options->rounds, sizeof state->sample[0]);
-        if (!state->sample)
-            refuse(state, "out of memory");
-        else if (call_cost)
-            call_cost_row(options, &options->side[s], &state->row, c);
-        else
-            warm_up(&options->side[s], state, c);
-    }
+    for (uint32_t s = 0; s < n; s++)
+        begin(options, &bench, c, states, s);
     result = 0;
     if (!call_cost) {
-        result = rounds(options, c, states, roof);
-        for (uint32_t s = 0; s < options->n_sides; s++)
+        result = rounds(options, states, n, roof);
+        for (uint32_t s = 0; s < n; s++)
             if (!states[s].row.refused[0])
-                read_output(&states[s], c);
-        result = compare(options, states);
+                read_output(&states[s]);
+        result = compare(states, n) || result;
     }
-    for (uint32_t s = 0; s < options->n_sides; s++)
+    for (uint32_t s = 0; s < n; s++)
         tenon__bench_report(options, &states[s].row);
 free_case:
-    for (uint32_t s = 0; s < options->n_sides; s++)
+    for (uint32_t s = 0; s < n; s++)
         release(&states[s]);
     conform_case_free(c);
 free_states:

@@ -53,8 +53,8 @@ void tenon__bench_head(const struct bench_options *options, struct roof *roof)
     printf(
         "multiply-add peak %.1f GFLOP/s (f32, %s, %u threads); copy roofs are measured with each case's own bytes\n\n",
         flops / 1e9, tenon__roof_isa(roof), options->threads);
-    printf("%-16s %-20s %-5s %-14s %10s %10s %8s %9s %9s %9s  %s\n", "op", "case", "dtype", "device", "median ms",
-           "min ms", "GB/s", "GFLOP/s", "roof GB/s", "% of roof", "kernel");
+    printf("%-16s %-20s %-5s %-14s %10s %10s %8s %9s %9s %9s %7s %10s  %s\n", "op", "case", "dtype", "device",
+           "median ms", "min ms", "GB/s", "GFLOP/s", "roof GB/s", "% of roof", "passes", "moved GB/s", "kernel");
 }
 
 /* Three significant digits more than anyone needs, and no tail of binary rounding. */
@@ -70,6 +70,15 @@ static void add_text(struct json_object *object, const char *key, const char *te
     json_object_object_add(object, key, text ? json_object_new_string(text) : NULL);
 }
 
+/* "2R+1W", or "-" when nobody knows. */
+static const char *passes_of(const struct bench_row *row, char *text, size_t room)
+{
+    snprintf(text, room, "-");
+    if (row->passes)
+        snprintf(text, room, "%uR+%uW", row->reads, row->writes);
+    return text;
+}
+
 static void report_json(const struct bench_row *row)
 {
     struct json_object *object = json_object_new_object();
@@ -79,10 +88,12 @@ static void report_json(const struct bench_row *row)
     add_text(object, "device", row->side->device);
     json_object_object_add(object, "threads", json_object_new_int64(row->threads));
     add_text(object, "peer", row->side->peer);
+    add_text(object, "attr", row->variant[0] ? row->variant : NULL);
     if (row->refused[0]) {
         add_text(object, "refused", row->refused);
     } else {
         double none = NAN;
+        char passes[32];
         add_number(object, "median_ms", row->median_s * 1e3);
         add_number(object, "min_ms", row->min_s * 1e3);
         json_object_object_add(object, "bytes", json_object_new_int64((int64_t)row->bytes));
@@ -92,6 +103,8 @@ static void report_json(const struct bench_row *row)
         add_number(object, "roof_gbps", row->roof_bytes_s > 0 ? row->roof_bytes_s / 1e9 : none);
         add_number(object, "roof_gflops", row->roof_flops_s > 0 ? row->roof_flops_s / 1e9 : none);
         add_number(object, "pct_roof", tenon__bench_share(row) > 0 ? tenon__bench_share(row) : none);
+        add_text(object, "passes", row->passes ? passes_of(row, passes, sizeof passes) : NULL);
+        add_number(object, "moved_gbps", row->passes ? row->moved / row->median_s / 1e9 : none);
         add_text(object, "impl", row->impl);
         add_text(object, "roof_copy", row->roof_copy);
         add_text(object, "roof_isa", row->roof_isa);
@@ -110,18 +123,21 @@ void tenon__bench_report(const struct bench_options *options, const struct bench
     }
     printf("%-16s %-20s %-5s %-14s ", row->op, row->name, row->dtype, row->side->device);
     if (row->refused[0])
-        printf("not measured: %s\n", row->refused);
+        printf("%s%snot measured: %s\n", row->variant, row->variant[0] ? " " : "", row->refused);
     else if (row->call_cost)
         printf("%.0f ns a run through plan and queue (least %.0f ns)  %s\n", row->median_s * 1e9, row->min_s * 1e9,
                row->impl);
     else {
-        char roof[16] = "-", share[16] = "-";
+        char roof[16] = "-", share[16] = "-", moved[16] = "-", passes[32];
         if (row->roof_bytes_s > 0)
             snprintf(roof, sizeof roof, "%.1f", row->roof_bytes_s / 1e9);
         if (tenon__bench_share(row) > 0)
             snprintf(share, sizeof share, "%.0f", tenon__bench_share(row));
-        printf("%10.4f %10.4f %8.1f %9.1f %9s %9s  %s\n", row->median_s * 1e3, row->min_s * 1e3,
-               row->bytes / row->median_s / 1e9, row->flops / row->median_s / 1e9, roof, share, row->impl);
+        if (row->passes)
+            snprintf(moved, sizeof moved, "%.1f", row->moved / row->median_s / 1e9);
+        printf("%10.4f %10.4f %8.1f %9.1f %9s %9s %7s %10s  %s%s%s\n", row->median_s * 1e3, row->min_s * 1e3,
+               row->bytes / row->median_s / 1e9, row->flops / row->median_s / 1e9, roof, share,
+               passes_of(row, passes, sizeof passes), moved, row->impl, row->variant[0] ? "  " : "", row->variant);
     }
     fflush(stdout);
 }

@@ -63,7 +63,7 @@ static int32_t make_plan(struct peer_request *r)
     }
     pthread_mutex_init(&own->lock, NULL);
     r->plan->own = own;
-    snprintf(r->plan->impl, sizeof r->plan->impl, "XNNPACK softmax_nc_f32");
+    snprintf(r->plan->impl, sizeof r->plan->impl, "XNNPACK softmax_nc_f32 three_pass_reload");
     return TENON_OK;
 }
 

@@ -106,6 +106,9 @@ struct conform_op {
     /* Shapes, params and contiguous storage sizes of a bench row; then conform_case_alloc and conform_case_fill as for
      * a case. */
     void (*bench_make)(const struct conform_bench *bench, struct conform_case *c);
+    /* How often the algorithm that a plan's name (tenon_impl) names reads its inputs and writes its outputs, caches and
+     * registers not considered. 0: the name does not say. NULL: the operator's algorithms do not differ in this. */
+    int (*passes)(const char *impl, uint32_t *reads, uint32_t *writes);
 };
 
 /* i-th operator in the order of ops.def; NULL past the end. */

@@ -29,12 +29,18 @@ code 2 "is not an option" cpu
 code 2 "no peer 'nobody'" --device cpu --peer nobody
 code 2 "column" --device cpu:
 code 3 "cpu:63" --device cpu:63
+code 2 "must be one of auto" --device cpu --op softmax --attr algo=quickly
+code 2 "has no attribute 'alg'" --device cpu --op softmax --attr alg=online
+code 2 "only one attribute" --device cpu --op softmax --attr algo=auto/online --attr kind=exp/log_exp
+code 2 "one to three numbers" --device cpu --op softmax --shape 4x
+code 2 "no row of operator 'linear'" --device cpu --op linear --shape 4x5
+code 2 "no row matches --case 'nowhere'" --device cpu --op softmax --case nowhere
 
 rows=$("$tenon" bench --device cpu --op softmax --rounds 1 --threads 1 --json 2>&1)
 result $? "softmax on the CPU is measured"
 echo "$rows" | sed 's/^/# /'
 bad=0
-for key in op case dtype device threads median_ms min_ms bytes flops gbps gflops roof_gbps roof_gflops pct_roof peer; do
+for key in op case dtype device threads median_ms min_ms bytes flops gbps gflops roof_gbps roof_gflops pct_roof peer attr passes moved_gbps; do
     [ "$(echo "$rows" | grep -c "\"$key\":")" = "$(echo "$rows" | wc -l)" ] || { bad=1; echo "# no $key in a row"; }
 done
 result $bad "every row has every member"
@@ -42,6 +48,21 @@ for name in 4096x1024 512x32768 1x16777216 call-cost; do
     echo "$rows" | grep "\"case\":\"$name\"" | grep "\"device\":\"cpu:0\",\"threads\":1," | grep -q '"median_ms":[0-9]'
     result $? "$name has a figure"
 done
+
+# A shape of one's own, and one attribute's values side by side: bytes and passes are the algorithm's.
+rows=$("$tenon" bench --device cpu --op softmax --shape 3x1000 --attr algo=online/three_pass_reload --rounds 1 --threads 1 --json 2>&1)
+result $? "softmax 3x1000 by two algorithms"
+echo "$rows" | sed 's/^/# /'
+[ "$(echo "$rows" | wc -l)" = 2 ] && [ "$(echo "$rows" | grep -c '"case":"3x1000".*"bytes":24000,"flops":60000,')" = 2 ]
+result $? "bytes and flops follow the shape"
+echo "$rows" | grep '"attr":"algo=online"' | grep '"passes":"2R+1W"' | grep -q '_avx\|_sse\|_neon\|_scalar' &&
+    echo "$rows" | grep '"attr":"algo=three_pass_reload"' | grep -q '"passes":"3R+2W"'
+result $? "passes follow the algorithm"
+echo "$rows" | awk -F'[:,]' '{ for (i = 1; i < NF; i++) { if ($i == "\"gbps\"") g = $(i + 1); if ($i == "\"moved_gbps\"") m = $(i + 1) }
+    r = m / g; bad += !(r > (NR == 1 ? 1.499 : 2.499) && r < (NR == 1 ? 1.501 : 2.501)) } END { exit bad }'
+result $? "2R+1W of equal tensors moves 1.5 times the least, 3R+2W 2.5 times"
+[ "$("$tenon" bench --device cpu --op softmax --case '4096*' --rounds 1 --json | wc -l)" = 1 ]
+result $? "--case chooses rows"
 
 # A peer that was built computes the same on the same path (bench compares the results).
 for peer in onednn xnnpack; do

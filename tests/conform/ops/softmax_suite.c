@@ -419,4 +419,5 @@ const struct conform_op tenon__conform_softmax = {
     .n_bench = COUNT(benches),
     .bench = benches,
     .bench_make = bench_make,
+    .passes = tenon__softmax_suite_passes,
 };
