@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * vf_log(x): the natural logarithm of normal x > 0, exactly specified like exp.h; 0.82 ulp at most. */
+ * vf_log(x): the natural logarithm of normal x > 0, exactly specified like exp.h; 0.8317 ulp at most and nowhere
+ * falling (make check-exp tries every float; above 0.82 ulp for five arguments). */
 #ifndef TENON_LIB_LOG_H
 #define TENON_LIB_LOG_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * exp and log of the CPU backend for every float, on every ISA that this machine has. */
+ * exp and log of the CPU backend for every float, on every ISA that this machine has; with an argument, of that
+ * function alone. */
 #include "every.h"
 
 #include <stdlib.h>
@@ -79,7 +80,7 @@ static void one_block(void *user, unsigned thread, uint32_t block, struct every_
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const unsigned threads = every_threads();
     while (run.n < ISAS && probe_at(run.n)) {
@@ -91,6 +92,8 @@ int main(void)
             bail("out of memory");
     for (int f = 0; f < EVERY_FUNCTIONS; f++) {
         struct every_tally tally;
+        if (argc > 1 && strcmp(argv[1], every_name[f]) != 0)
+            continue;
         run.f = (enum every_function)f;
         for (unsigned k = 0; k < run.n; k++)
             run.apart[k] = run.apart_at[k] = 0;

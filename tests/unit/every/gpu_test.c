@@ -4,7 +4,7 @@
  * The kernels' own exp and log for every float, on every device of a GPU backend. The program is the backend's core
  * with another table of kernels, and with another recipe in the place of linear's: y[i] = f(x[i]), f chosen by alpha.
  * Where the device's fma is one rounding the results must be the CPU backend's, bit for bit; elsewhere they are held to
- * looser bounds. */
+ * looser bounds. With an argument, that function alone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +70,7 @@ struct lane {
 static struct run {
     enum every_function f;
     int scalar, fused;
+    const char *wanted; /* NULL: all */
     struct lane *lane[64];
     _Atomic uint64_t apart;
     _Atomic uint32_t apart_at;
@@ -164,6 +165,8 @@ static void one_block(void *user, unsigned thread, uint32_t block, struct every_
 static void test_function(const char *who, enum every_function f, int scalar, unsigned threads)
 {
     struct every_tally tally;
+    if (run.wanted && strcmp(run.wanted, every_name[f]) != 0)
+        return;
     run.f = f;
     run.scalar = scalar;
     run.apart = run.apart_at = 0;
@@ -213,9 +216,10 @@ static void test_device(uint32_t index, unsigned threads)
     backend->device_close(device);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     uint32_t devices = 0;
+    run.wanted = argc > 1 ? argv[1] : NULL;
     testhost_init(&host);
     backend = tenon_backend_entry_v1(&host.base);
     if (!backend || backend->device_count(&devices) || !devices)
