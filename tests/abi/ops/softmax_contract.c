@@ -158,6 +158,51 @@ static void test_own(void)
           c.t[TENON_SOFTMAX_ROW_SCALE] = T(TENON_F32, 4));
 }
 
+#define SIDE(name, ...) c.t[TENON_SOFTMAX_##name] = T(TENON_F32, __VA_ARGS__)
+static void test_family(void)
+{
+    SPOIL(TENON_OK, NULL, PARAMS(c)->kind = TENON_SOFTMAX_SCALE);
+    SPOIL(TENON_E_ARG, "lse is given: needs kind exp or log_exp", PARAMS(c)->kind = 2; SIDE(LSE, 4));
+    SPOIL(TENON_E_ARG, "sink is given: needs kind exp or log_exp", PARAMS(c)->kind = 5; SIDE(SINK, 4));
+    SPOIL(TENON_E_ARG, "mult is given: needs kind exp or log_exp", PARAMS(c)->kind = 3; SIDE(MULT, 8));
+    SPOIL(TENON_OK, NULL, PARAMS(c)->kind = TENON_SOFTMAX_LOG_EXP; SIDE(MULT, 8));
+    SPOIL(TENON_E_SHAPE, "mult shape (rank 1, 4 elements): must be [8]", SIDE(MULT, 4));
+    SPOIL(TENON_E_ARG, "tau is given: needs kind sparsemax or entmax15", SIDE(TAU, 4));
+    SPOIL(TENON_OK, NULL, PARAMS(c)->kind = TENON_SOFTMAX_ENTMAX15; SIDE(TAU, 4));
+    SPOIL(TENON_E_ARG, "beta is given: needs adaptive = 1", SIDE(BETA, 4));
+    SPOIL(TENON_OK, NULL, PARAMS(c)->adaptive = 1; SIDE(BETA, 4));
+    SPOIL(TENON_E_ARG, "adaptive = 2", PARAMS(c)->adaptive = 2);
+    SPOIL(TENON_E_ARG, "adaptive = 1: needs kind exp, not log_exp", PARAMS(c)->adaptive = 1; PARAMS(c)->kind = 1);
+    SPOIL(TENON_E_ARG, "noise is given: needs noise = input", SIDE(NOISE, 4, 8));
+    SPOIL(TENON_E_ARG, "noise = input: needs the tensor noise", PARAMS(c)->noise = TENON_SOFTMAX_NOISE_INPUT);
+    SPOIL(TENON_OK, NULL, PARAMS(c)->noise = TENON_SOFTMAX_NOISE_INPUT; SIDE(NOISE, 8));
+    SPOIL(TENON_E_SHAPE, "noise shape", PARAMS(c)->noise = TENON_SOFTMAX_NOISE_INPUT; SIDE(NOISE, 4, 7));
+    SPOIL(TENON_OK, NULL, PARAMS(c)->seed = UINT64_MAX; PARAMS(c)->sample = PARAMS(c)->stream = UINT32_MAX);
+    SPOIL(TENON_E_ARG, "k = 0: support topk needs at least 1", PARAMS(c)->support = TENON_SOFTMAX_SUPPORT_TOPK);
+    SPOIL(TENON_E_ARG, "k = 3: support all has none", PARAMS(c)->k = 3);
+    SPOIL(TENON_OK, NULL, PARAMS(c)->support = TENON_SOFTMAX_SUPPORT_STAT_TOPK; PARAMS(c)->k = INT32_MAX);
+    SPOIL(TENON_E_ARG, "k = 2147483648", PARAMS(c)->support = 1; PARAMS(c)->k = UINT32_C(1) << 31);
+    SPOIL(TENON_E_ARG, "eps = -0.5: must be at least 0, or -1", PARAMS(c)->eps = -0.5f);
+    SPOIL(TENON_OK, NULL, PARAMS(c)->eps = 0);
+    SPOIL(TENON_E_ARG, "sigmoid_bias = 2: needs sigmoid_rule = fixed", PARAMS(c)->sigmoid_bias = 2);
+    SPOIL(TENON_E_ARG, "zeta = 0.5", PARAMS(c)->zeta = 0.5f);
+    SPOIL(TENON_E_ARG, "gamma = 0.5", PARAMS(c)->gamma = 0.5f);
+    SPOIL(TENON_E_ARG, "qscale = 0", PARAMS(c)->qscale = 0);
+    SPOIL(TENON_E_ARG, "post = hard: needs kind exp, not sparsemax", PARAMS(c)->kind = 3; PARAMS(c)->post = 2);
+    SPOIL(TENON_E_ARG, "post = clip: not with kind log_exp", PARAMS(c)->kind = 1; PARAMS(c)->post = 1);
+    SPOIL(TENON_E_DTYPE, "y type f32: must be u8 with post = quant_u8", PARAMS(c)->post = TENON_SOFTMAX_POST_QUANT_U8);
+    SPOIL(TENON_OK, NULL, PARAMS(c)->post = TENON_SOFTMAX_POST_QUANT_U8; c.Y.dtype = TENON_U8);
+    SPOIL(TENON_E_DTYPE, "y type u8: must be f32 or f32", c.Y.dtype = TENON_U8);
+    SPOIL(TENON_E_SHAPE, "flags shape", c.t[TENON_SOFTMAX_FLAGS] = T(TENON_U32, 5));
+    SPOIL(TENON_OK, NULL, c.t[TENON_SOFTMAX_FLAGS] = T(TENON_U32, 4); c.t[TENON_SOFTMAX_NNZ] = T(TENON_I32, 4));
+    SPOIL(TENON_E_UNSUPPORTED, "algo = online with stablemax: must be auto", PARAMS(c)->kind = 9; PARAMS(c)->algo = 4);
+    SPOIL(TENON_E_UNSUPPORTED, "algo = online with noise", PARAMS(c)->noise = 1; PARAMS(c)->algo = 4);
+    SPOIL(TENON_E_UNSUPPORTED, "with support", PARAMS(c)->support = PARAMS(c)->k = 1; PARAMS(c)->algo = 4);
+    SPOIL(TENON_E_UNSUPPORTED, "with mult", SIDE(MULT, 8); PARAMS(c)->algo = 5);
+    SPOIL(TENON_E_UNSUPPORTED, "with adaptive", PARAMS(c)->adaptive = 1; PARAMS(c)->algo = 1);
+    SPOIL(TENON_E_UNSUPPORTED, "with post", PARAMS(c)->post = 1; PARAMS(c)->algo = 3);
+}
+
 static void test_outputs(void)
 {
     const struct tenon_op_contract *op = tenon_op_contract_by_number(TENON_OPNUM_softmax);
@@ -173,6 +218,9 @@ static void test_outputs(void)
     ok(out.dtype == TENON_I32 && out.rank == 2 && out.dim[0] == 2 && out.dim[1] == 3, "is that of the rows");
     is_int(op->output(good.params, t, TENON_SOFTMAX_X, &out, &why), TENON_E_INVALID, "x is no output");
     is_int(op->output(good.params, t, 99, &out, &why), TENON_E_INVALID, "nor is tensor 99");
+    is_int(op->output(good.params, t, TENON_SOFTMAX_FLAGS, &out, &why), TENON_OK, "shape of flags");
+    ok(out.dtype == TENON_U32 && out.rank == 1 && out.dim[0] == 4, "is four words");
+    is_int(op->output(good.params, t, TENON_SOFTMAX_TAU, &out, &why), TENON_E_UNSUPPORTED, "exp has no tau");
     t[TENON_SOFTMAX_X] = T(TENON_F32, 8);
     is_int(op->output(good.params, t, TENON_SOFTMAX_LSE, &out, &why), TENON_OK, "one row");
     ok(out.rank == 1 && out.dim[0] == 1 && out.dtype == TENON_F32, "has one element");
@@ -223,6 +271,7 @@ void tenon__softmax_contract_test(void)
     test_tensors();
     test_params();
     test_own();
+    test_family();
     test_outputs();
     test_alias();
 }

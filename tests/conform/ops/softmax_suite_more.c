@@ -1,75 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * softmax: descriptors that only it knows to be wrong, and properties that tie two of its runs. */
-#include <string.h>
+ * softmax: properties that tie two of its runs. */
 #include "softmax_suite.h"
-
-static struct tenon_softmax_params *params_of(struct conform_case *c)
-{
-    return (struct tenon_softmax_params *)(void *)c->params;
-}
-
-/* ---- hostile descriptors: case 0 is x f32 [3,5] with every output ---- */
-
-static void spoil_both(struct conform_case *c)
-{
-    conform_slot_set(c, TENON_SOFTMAX_MASK, TENON_U8, 1, (int64_t[]){5});
-    conform_slot_set(c, TENON_SOFTMAX_VALID_LEN, TENON_I32, 1, (int64_t[]){3});
-}
-static void spoil_ext_scale(struct conform_case *c)
-{
-    params_of(c)->algo = TENON_SOFTMAX_TWO_PASS_EXT;
-    params_of(c)->scale = 2;
-}
-static void spoil_ext_bias(struct conform_case *c)
-{
-    params_of(c)->algo = TENON_SOFTMAX_TWO_PASS_EXT;
-    conform_slot_set(c, TENON_SOFTMAX_BIAS, TENON_F32, 1, (int64_t[]){5});
-}
-static void spoil_ext_temp(struct conform_case *c)
-{
-    params_of(c)->algo = TENON_SOFTMAX_TWO_PASS_EXT;
-    params_of(c)->inv_temp = 0.5f;
-}
-static void spoil_bias(struct conform_case *c)
-{
-    conform_slot_set(c, TENON_SOFTMAX_BIAS, TENON_F32, 1, (int64_t[]){6});
-}
-static void spoil_rows(struct conform_case *c)
-{
-    conform_slot_set(c, TENON_SOFTMAX_ROW_SCALE, TENON_F32, 1, (int64_t[]){4});
-}
-static void spoil_y(struct conform_case *c)
-{
-    conform_slot_set(c, TENON_SOFTMAX_Y, TENON_F32, 2, (int64_t[]){3, 6});
-}
-static void spoil_y_type(struct conform_case *c)
-{
-    conform_slot_set(c, TENON_SOFTMAX_Y, TENON_F16, 2, (int64_t[]){3, 5});
-}
-static void spoil_fold(struct conform_case *c)
-{
-    for (uint32_t i = TENON_SOFTMAX_MAX; i < TENON_SOFTMAX_N_TENSORS; i++)
-        memset(&c->slot[i].tensor, 0, sizeof(struct tenon_tensor));
-    conform_slot_set(c, TENON_SOFTMAX_X, TENON_F32, 3, (int64_t[]){3, 2, 5});
-    conform_slot_set(c, TENON_SOFTMAX_Y, TENON_F32, 3, (int64_t[]){3, 2, 5});
-    c->slot[TENON_SOFTMAX_X].tensor.stride[0] = 17;
-}
-
-const struct conform_hostile tenon__softmax_suite_hostile[SOFTMAX_HOSTILE] = {
-    {"mask and valid_len together", TENON_E_ARG, spoil_both},
-    {"two_pass_ext with a scale", TENON_E_UNSUPPORTED, spoil_ext_scale},
-    {"two_pass_ext with a bias", TENON_E_UNSUPPORTED, spoil_ext_bias},
-    {"two_pass_ext with a temperature", TENON_E_UNSUPPORTED, spoil_ext_temp},
-    {"bias of another length", TENON_E_SHAPE, spoil_bias},
-    {"row_scale of another number of rows", TENON_E_SHAPE, spoil_rows},
-    {"y of another shape", TENON_E_SHAPE, spoil_y},
-    {"y of f16 with x of f32", TENON_E_DTYPE, spoil_y_type},
-    {"leading axes that do not fold", TENON_E_UNSUPPORTED, spoil_fold},
-};
-
-/* ---- properties ---- */
 
 static double element(const struct conform_slot *slot, int64_t index)
 {
@@ -150,9 +83,8 @@ static int check_rows(const struct conform_case *base, const struct conform_case
 {
     int64_t cols = tenon__softmax_suite_cols(base);
     for (uint32_t i = TENON_SOFTMAX_Y; i < base->n; i++) {
-        int64_t count = base->slot[i].tensor.dtype && i != TENON_SOFTMAX_FLAGS
-                            ? tenon_tensor_count(&derived->slot[i].tensor)
-                            : 0;
+        int64_t count =
+            base->slot[i].tensor.dtype && i != TENON_SOFTMAX_FLAGS ? tenon_tensor_count(&derived->slot[i].tensor) : 0;
         for (int64_t e = 0; e < count; e++) {
             double x = element(&base->slot[i], (i == TENON_SOFTMAX_Y ? first * cols : first) + e),
                    y = element(&derived->slot[i], e);
