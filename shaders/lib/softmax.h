@@ -155,7 +155,7 @@ TN_STRUCT(sm_sums) {
     tn_pair ea;
     tn_pair a;       /* SM_EXT: sum = a * 2^n */
     float n;
-    uint redone;     /* SM_EXT: the row or tile is beyond the range of (a, n) */
+    uint redone;     /* SM_EXT: the row or tile is beyond the range of (a, n); SM_FIXED: its maximum is far from phi */
 };
 
 /* What writing a row needs; the first six words are shared by a work-group, and a seventh. */
@@ -297,6 +297,8 @@ TN_FN sm_sums sm_sums_merge(uint opt, sm_sums a, sm_sums b, float t)
     float bf = tn_pow2(b.n - c.n);
     c.a = tn_pair_add_pair(tn_pair_make(a.a.hi * af, a.a.lo * af), tn_pair_make(b.a.hi * bf, b.a.lo * bf));
     c.redone = a.redone | b.redone;
+    if (ALGO == SM_FIXED) /* the row is redone when its maximum is far */
+        c.redone = b.best > a.best ? b.redone : a.redone;
     return c;
 }
 
@@ -312,7 +314,7 @@ TN_FN sm_end sm_row_end(uint opt, sm_row row, sm_sums sums)
     end.n = sums.n;
     float sink_term = sunk ? tn_exp(sm_delta(row.sink, end.r, row.t)) : 0.0f;
     end.top = tn_exp(sm_delta(m, end.r, row.t));
-    end.n = sums.redone != 0u ? SM_NO_EXPONENT : end.n;
+    end.n = ALGO == SM_EXT && sums.redone != 0u ? SM_NO_EXPONENT : end.n;
     if (ALGO == SM_EXT && end.n > -1.0e9f) {
         /* the sink is one more term; then S = a * exp(n*ln2 - R), |n*ln2 - R| < 0.4 */
         tn_pair a = sums.a;
@@ -387,9 +389,20 @@ TN_FN tn_vu sm_reloaded(uint opt, sm_end end, tn_vu kept, float shift, tn_vb the
     return bits;
 }
 
-/* Statistics of a row in scratch: SM_STATE_WORDS words, in the order of the tensors from MAX on. */
-#define SM_STATE_WORDS 8u
-TN_STRUCT(sm_stats) { uint max; uint argmax; uint lse; uint pmax; uint margin; uint entropy; uint energy; };
+/* Statistics of a row in scratch: SM_STATE_WORDS words, in the order of the tensors from MAX on; word 12: bit i, counts
+ * in flags[i]. */
+#define SM_STATE_WORDS 16u
+TN_STRUCT(sm_stats) {
+    uint max;
+    uint argmax;
+    uint lse;
+    uint pmax;
+    uint margin;
+    uint entropy;
+    uint energy;
+    uint sum;
+    uint flags;
+};
 
 TN_FN sm_stats sm_row_stats(uint opt, sm_row row, sm_sums sums, sm_end end)
 {
@@ -411,12 +424,15 @@ TN_FN sm_stats sm_row_stats(uint opt, sm_row row, sm_sums sums, sm_end end)
     stats.pmax = tn_bits(pmax);
     stats.margin = tn_bits(pmax - second);
     stats.entropy = tn_bits(entropy);
+    stats.sum = tn_bits(end.s.hi);
+    stats.flags = end.mode | (end.mode == SM_NORMAL && sums.redone != 0u ? 8u : 0u);
     if (end.mode == SM_EMPTY) {
         stats.max = TN_NEG_INF_BITS;
         stats.lse = sunk ? tn_bits(row.sink * row.t) : TN_NEG_INF_BITS;
         stats.pmax = 0u;
         stats.margin = 0u;
         stats.entropy = 0u;
+        stats.sum = sunk ? 0x3f800000u : 0u;
     }
     /* lse / T, also where lse = R T + ln S is beyond the type */
     float split = end.mode == SM_EMPTY ? row.sink : end.r + end.log_s / row.t;
@@ -430,6 +446,7 @@ TN_FN sm_stats sm_row_stats(uint opt, sm_row row, sm_sums sums, sm_end end)
         stats.margin = TN_NAN_BITS;
         stats.entropy = TN_NAN_BITS;
         stats.energy = TN_NAN_BITS;
+        stats.sum = TN_NAN_BITS;
     }
     return stats;
 }
@@ -443,6 +460,8 @@ TN_FN void sm_stats_save(TN_BUF state, uint at, sm_stats stats)
     TN_W(state, at + 4u) = stats.margin;
     TN_W(state, at + 5u) = stats.entropy;
     TN_W(state, at + 6u) = stats.energy;
+    TN_W(state, at + 7u) = stats.sum;
+    TN_W(state, at + 12u) = stats.flags;
 }
 
 #endif
