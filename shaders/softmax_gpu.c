@@ -10,7 +10,7 @@
 
 /* Of lib/softmax.h. */
 enum { WHOLE = 0, SUM = 1, WRITE = 2 };
-enum { TILE_BYTES = 64, JOIN_LOCAL = 64, STATS_LOCAL = 64 };
+enum { TILE_BYTES = 80, JOIN_LOCAL = 64, STATS_LOCAL = 64 };
 enum { STATS_ANY = 1, STATS_ARGMAX = 2, STATS_MARGIN = 4, STATS_ENTROPY = 8, STATE_WORDS = 16, STATE_BYTES = 64 };
 
 #define STATE_ROWS (UINT64_C(1) << 20)
@@ -99,6 +99,11 @@ static uint32_t choose_algo(const struct tenon_softmax_params *params)
     return params->algo == TENON_SOFTMAX_AUTO ? TENON_SOFTMAX_THREE_PASS_RECOMPUTE : params->algo;
 }
 
+static uint32_t wants(const struct job *job, uint32_t tensor)
+{
+    return job->of.wanted >> (tensor - TENON_SOFTMAX_MAX) & 1u;
+}
+
 /* The word of lib/softmax.h. */
 static uint32_t options_of(const struct job *job, uint32_t tiled)
 {
@@ -109,7 +114,8 @@ static uint32_t options_of(const struct job *job, uint32_t tiled)
     uint32_t has_scale = params->scale != 1.0f || has_bias, has_t = params->inv_temp != 1.0f || has_row_scale;
     return params->kind | job->algo << 1 | params->empty_row << 4 | tenon__gpu_dtype(job->of.x.dtype) << 6 |
            (job->cols ? tenon__gpu_dtype(job->of.y.dtype) : 0) << 8 | has_bias << 10 | has_mask << 11 | has_valid << 12 |
-           has_row_scale << 13 | sink << 14 | has_scale << 16 | has_t << 17 | job->stats << 18 | tiled << 22;
+           has_row_scale << 13 | sink << 14 | has_scale << 16 | has_t << 17 | job->stats << 18 | tiled << 22 |
+           wants(job, TENON_SOFTMAX_NNZ) << 28 | wants(job, TENON_SOFTMAX_SUMSQ) << 29;
 }
 
 /* Neighbours that an invocation takes at once of an f32 row. */
@@ -399,9 +405,8 @@ static int32_t add_all(struct job *job)
 /* What the tuned kernels do not have. */
 static int is_general(const struct tenon_softmax_params *p, const struct softmax_tensors *of)
 {
-    const uint32_t swept = 1u << (TENON_SOFTMAX_SUMSQ - TENON_SOFTMAX_MAX) | 1u << (TENON_SOFTMAX_NNZ - TENON_SOFTMAX_MAX);
     return p->kind > TENON_SOFTMAX_LOG_EXP || p->noise || p->support || p->post || p->adaptive ||
-           of->mult.slot != GPU_SLOT_NONE || (of->wanted & swept) != 0;
+           of->mult.slot != GPU_SLOT_NONE;
 }
 
 static int32_t add_rows_of_all_lengths(struct job *job)
@@ -414,8 +419,8 @@ static int32_t add_rows_of_all_lengths(struct job *job)
     job->stats = (job->of.wanted ? STATS_ANY : 0u) | (job->of.wanted & 2u ? STATS_ARGMAX : 0u) |
                  (job->of.wanted & 16u ? STATS_MARGIN : 0u) | (job->of.wanted & 32u ? STATS_ENTROPY : 0u);
     job->algo = choose_algo(job->params);
-    job->local = choose_local(job->limits, job->cols,
-                              job->algo == TENON_SOFTMAX_ONLINE && job->stats & STATS_ENTROPY ? 4 : 3);
+    const int again = job->stats & STATS_ENTROPY || wants(job, TENON_SOFTMAX_SUMSQ);
+    job->local = choose_local(job->limits, job->cols, job->algo == TENON_SOFTMAX_ONLINE && again ? 4 : 3);
     if (job->local == 0)
         return host->fail(host, TENON_E_UNSUPPORTED, "x: the rows are too long for this device's loops");
     const int tiled = job->cols > WHOLE_COLS;

@@ -26,6 +26,8 @@ TN_SPEC(1, OPTIONS)
 #define HAS_T (opt & 0x20000u)        /* T may differ from 1 */
 #define STATS ((opt >> 18) & 15u)     /* set of SM_STATS_*; 0: no statistics */
 #define TILED ((opt >> 22) & 3u)      /* softmax_row: SM_WHOLE, SM_SUM or SM_WRITE */
+#define WANTS_NNZ (opt & 0x10000000u)
+#define WANTS_SUMSQ (opt & 0x20000000u)
 /* Elements from a buffer's address to the first; in the argument alone. They are 0 for f32, but lavapipe's code for the
  * tiles of plain rows takes twice as long where they are not added. */
 #define SM_X_SHIFT ((options >> 24) & 1u)
@@ -153,6 +155,8 @@ TN_STRUCT(sm_sums) {
     float ref;
     tn_pair es;      /* the same with ref = maximum, and the sum of exp(d) * d: for the entropy */
     tn_pair ea;
+    tn_pair eq;      /* ... of exp(d)^2: for the sum of squares */
+    uint above;      /* entries above -Inf, where they are asked for */
     tn_pair a;       /* SM_EXT: sum = a * 2^n */
     float n;
     uint redone;     /* SM_EXT: the row or tile is beyond the range of (a, n); SM_FIXED: its maximum is far from phi */
@@ -193,7 +197,7 @@ TN_FN tn_pair sm_ext_sum(tn_pair a, float r, float n)
 }
 
 /* Tile records, SM_TILE_WORDS words each. */
-#define SM_TILE_WORDS 16u
+#define SM_TILE_WORDS 20u
 
 TN_FN void sm_sums_save(TN_BUF state, uint at, sm_sums sums)
 {
@@ -213,6 +217,9 @@ TN_FN void sm_sums_save(TN_BUF state, uint at, sm_sums sums)
     TN_W(state, at + 13u) = tn_bits(sums.a.lo);
     TN_W(state, at + 14u) = tn_bits(sums.n);
     TN_W(state, at + 15u) = sums.redone;
+    TN_W(state, at + 16u) = tn_bits(sums.eq.hi);
+    TN_W(state, at + 17u) = tn_bits(sums.eq.lo);
+    TN_W(state, at + 18u) = sums.above;
 }
 
 TN_FN sm_sums sm_sums_load(TN_BUF state, uint at)
@@ -230,6 +237,8 @@ TN_FN sm_sums sm_sums_load(TN_BUF state, uint at)
     sums.a = tn_pair_make(tn_float(TN_W(state, at + 12u)), tn_float(TN_W(state, at + 13u)));
     sums.n = tn_float(TN_W(state, at + 14u));
     sums.redone = TN_W(state, at + 15u);
+    sums.eq = tn_pair_make(tn_float(TN_W(state, at + 16u)), tn_float(TN_W(state, at + 17u)));
+    sums.above = TN_W(state, at + 18u);
     return sums;
 }
 
@@ -246,6 +255,8 @@ TN_FN sm_sums sm_sums_empty(float ref)
     sums.ref = ref;
     sums.es = nothing;
     sums.ea = nothing;
+    sums.eq = nothing;
+    sums.above = 0u;
     sums.a = nothing;
     sums.n = SM_NO_EXPONENT;
     sums.redone = 0u;
@@ -261,6 +272,7 @@ TN_FN sm_sums sm_sums_merge(uint opt, sm_sums a, sm_sums b, float t)
     c.index = b.best > a.best ? b.index : a.index;
     c.second = max(min(a.best, b.best), max(a.second, b.second));
     c.present = a.present + b.present;
+    c.above = a.above + b.above;
     bool a_none = a.best <= SM_KEY_NEG_INF;
     bool b_none = b.best <= SM_KEY_NEG_INF;
     float am = sm_key_value(a.best);
@@ -291,6 +303,15 @@ TN_FN sm_sums sm_sums_merge(uint opt, sm_sums a, sm_sums b, float t)
             c.es = tn_pair_add_pair(c.es, tn_pair_mul_pair(b.es, w));
             c.ea = tn_pair_add_pair(c.ea, tn_pair_mul_pair(tn_pair_add_pair(b.ea, tn_pair_mul_pair(b.es, d)), w));
         }
+    }
+    c.eq = nothing;
+    if (WANTS_SUMSQ != 0u) {
+        tn_pair aw = tn_exp_pair(sm_delta(am, m, t));
+        tn_pair bw = tn_exp_pair(sm_delta(bm, m, t));
+        if (!a_none)
+            c.eq = tn_pair_mul_pair(a.eq, tn_pair_mul_pair(aw, aw));
+        if (!b_none)
+            c.eq = tn_pair_add_pair(c.eq, tn_pair_mul_pair(b.eq, tn_pair_mul_pair(bw, bw)));
     }
     c.n = tn_fmax(a.n, b.n);
     float af = tn_pow2(a.n - c.n);
@@ -401,6 +422,8 @@ TN_STRUCT(sm_stats) {
     uint entropy;
     uint energy;
     uint sum;
+    uint sumsq;
+    uint nnz;
     uint flags;
 };
 
@@ -425,6 +448,15 @@ TN_FN sm_stats sm_row_stats(uint opt, sm_row row, sm_sums sums, sm_end end)
     stats.margin = tn_bits(pmax - second);
     stats.entropy = tn_bits(entropy);
     stats.sum = tn_bits(end.s.hi);
+    stats.sumsq = 0u;
+    if (WANTS_SUMSQ != 0u) {
+        tn_pair top = tn_pair_make(1.0f, 0.0f);
+        if (SINK != 0u) /* its square may not have the rounding of the difference twice */
+            top = sm_rebase(opt, top, sm_key_value(sums.key), end.r, row.t);
+        float share = top.hi * tn_pair_inverse(end.s);
+        stats.sumsq = tn_bits((sums.eq.hi * share) * share);
+    }
+    stats.nnz = sums.above;
     stats.flags = end.mode | (end.mode == SM_NORMAL && sums.redone != 0u ? 8u : 0u);
     if (end.mode == SM_EMPTY) {
         stats.max = TN_NEG_INF_BITS;
@@ -433,6 +465,7 @@ TN_FN sm_stats sm_row_stats(uint opt, sm_row row, sm_sums sums, sm_end end)
         stats.margin = 0u;
         stats.entropy = 0u;
         stats.sum = sunk ? 0x3f800000u : 0u;
+        stats.sumsq = 0u;
     }
     /* lse / T, also where lse = R T + ln S is beyond the type */
     float split = end.mode == SM_EMPTY ? row.sink : end.r + end.log_s / row.t;
@@ -447,6 +480,8 @@ TN_FN sm_stats sm_row_stats(uint opt, sm_row row, sm_sums sums, sm_end end)
         stats.entropy = TN_NAN_BITS;
         stats.energy = TN_NAN_BITS;
         stats.sum = TN_NAN_BITS;
+        stats.sumsq = TN_NAN_BITS;
+        stats.nnz = 0u;
     }
     return stats;
 }
@@ -461,6 +496,8 @@ TN_FN void sm_stats_save(TN_BUF state, uint at, sm_stats stats)
     TN_W(state, at + 5u) = stats.entropy;
     TN_W(state, at + 6u) = stats.energy;
     TN_W(state, at + 7u) = stats.sum;
+    TN_W(state, at + 8u) = stats.sumsq;
+    TN_W(state, at + 9u) = stats.nnz;
     TN_W(state, at + 12u) = stats.flags;
 }
 
