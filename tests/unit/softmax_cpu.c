@@ -120,10 +120,13 @@ static float uniform(float low, float high)
 
 void test_softmax_give(struct test_softmax *c, int i, uint32_t dtype, int wide)
 {
-    const int64_t n = wide ? c->rows * c->cols : c->rows;
+    const int64_t n = i == TENON_SOFTMAX_FLAGS  ? 4
+                      : i == TENON_SOFTMAX_MULT ? c->cols
+                      : wide                    ? c->rows * c->cols
+                                                : c->rows;
     const size_t bytes = (size_t)n * TENON_DTYPE_SIZE(dtype);
     c->tensor[i] = wide ? (struct tenon_tensor){dtype, 2, {c->rows, c->cols}, {c->cols, 1}}
-                        : (struct tenon_tensor){dtype, 1, {c->rows}, {1}};
+                        : (struct tenon_tensor){dtype, 1, {n}, {1}};
     c->ptr[i] = malloc(bytes + !bytes);
     if (!c->ptr[i])
         bail("out of memory");
@@ -170,7 +173,18 @@ struct test_softmax test_softmax(uint32_t x_dtype, uint32_t y_dtype, int64_t row
                                         .algo = algo,
                                         .scale = options & SCALE ? 0.75f : 1.0f,
                                         .inv_temp = options & TEMP ? 1.25f : 1.0f,
-                                        .win = 60.0f}};
+                                        .win = 60.0f,
+                                        .noise_amp = 1.0f,
+                                        .eps = -1.0f,
+                                        .quad_c = 5.0f,
+                                        .zeta = 1.0f,
+                                        .qscale = 1.0f / 255,
+                                        .adaptive_gate = 0.5f,
+                                        .adaptive_c0 = -1.791f,
+                                        .adaptive_c1 = 4.917f,
+                                        .adaptive_c2 = -2.3f,
+                                        .adaptive_c3 = 0.481f,
+                                        .adaptive_c4 = -0.037f}};
     test_softmax_give(&c, TENON_SOFTMAX_X, x_dtype, 1);
     test_softmax_give(&c, TENON_SOFTMAX_Y, y_dtype, 1);
     for (int64_t i = 0; i < rows * cols; i++)
@@ -197,8 +211,8 @@ struct test_softmax test_softmax(uint32_t x_dtype, uint32_t y_dtype, int64_t row
             for (int64_t r = 0; r < rows; r++)
                 ((float *)c.ptr[i])[r] = uniform(0.1f, 2.0f);
         }
-    for (int i = STAT0; i < N && options & STATS; i++)
-        test_softmax_give(&c, i, i == TENON_SOFTMAX_ARGMAX ? TENON_I32 : TENON_F32, 0);
+    for (int i = STAT0; i < TENON_SOFTMAX_TAU && options & STATS; i++)
+        test_softmax_give(&c, i, i == TENON_SOFTMAX_ARGMAX || i == TENON_SOFTMAX_NNZ ? TENON_I32 : TENON_F32, 0);
     return c;
 }
 

@@ -4,6 +4,7 @@
  * softmax on the CPU: the plan, and how its work is shared out. */
 #include <stdio.h>
 
+#include "../../../plugin-api/normal.h"
 #include "softmax_cpu_stage.h"
 
 #define SPLIT_COLS (1 << 18)         /* a row this long is shared out by tiles even if there are many */
@@ -72,6 +73,28 @@ static const struct passes all_passes[] = {
     PASSES_OF(bf16, TENON_BF16, bf16, TENON_BF16),
 };
 
+PASS(keep_f32, keep_logits(s, r, c0, c1, p, TENON_F32))
+PASS(keep_f16, keep_logits(s, r, c0, c1, p, TENON_F16))
+PASS(keep_bf16, keep_logits(s, r, c0, c1, p, TENON_BF16))
+
+/* The family: its own passes, and what impl says. */
+static const struct {
+    const char *name;
+    tile_fn *write, *sum;
+} family_passes[] = {
+    [TENON_SOFTMAX_EXP] = {"exp", exps_y, NULL},
+    [TENON_SOFTMAX_LOG_EXP] = {"log_exp", exps_y, NULL},
+    [TENON_SOFTMAX_SOFTPICK] = {"softpick", softpick_y, softpick_sum},
+    [TENON_SOFTMAX_SPARSEMAX] = {"sparsemax", sparse_y, NULL},
+    [TENON_SOFTMAX_ENTMAX15] = {"entmax15", sparse_y, NULL},
+    [TENON_SOFTMAX_SIGMOID] = {"sigmoid", sigmoid_y, NULL},
+    [TENON_SOFTMAX_RELU_NORM] = {"relu_norm", relu_y, relu_sum},
+    [TENON_SOFTMAX_RELU2_NORM] = {"relu2_norm", relu2_y, relu2_sum},
+    [TENON_SOFTMAX_QUAD_NORM] = {"quad_norm", quad_y, quad_sum},
+    [TENON_SOFTMAX_STABLEMAX] = {"stablemax", stable_y, stable_sum},
+    [TENON_SOFTMAX_SCALE] = {"scale", scale_y, NULL},
+};
+
 static const char *const algo_names[] = {
     [TENON_SOFTMAX_AUTO] = "auto",
     [TENON_SOFTMAX_THREE_PASS_RECOMPUTE] = "three_pass_recompute",
@@ -111,7 +134,7 @@ static void choose_passes(struct softmax *s, const struct tenon_tensor *t, int p
     while (p->x_dtype != t[TENON_SOFTMAX_X].dtype || p->y_dtype != y_dtype)
         p++;
     const int top = t[TENON_SOFTMAX_ARGMAX].dtype || t[TENON_SOFTMAX_MARGIN].dtype;
-    s->moments = t[TENON_SOFTMAX_ENTROPY].dtype != 0;
+    s->moments = t[TENON_SOFTMAX_ENTROPY].dtype || t[TENON_SOFTMAX_SUMSQ].dtype || t[TENON_SOFTMAX_NNZ].dtype;
     s->max = top ? p->top : p->max[plain];
     s->sum = s->moments ? p->moments : p->sum[plain];
     s->pairs = p->pairs;
@@ -124,10 +147,35 @@ static void choose_passes(struct softmax *s, const struct tenon_tensor *t, int p
     s->stage = p->stage;
 }
 
+static void choose_family(struct softmax *s, const struct cpu_plan *plan)
+{
+    const struct tenon_softmax_params *p = (const struct tenon_softmax_params *)(const void *)plan->params;
+    const uint32_t dtype = plan->tensor[TENON_SOFTMAX_X].dtype;
+    s->keep_logits = dtype == TENON_F32 ? keep_f32 : dtype == TENON_F16 ? keep_f16 : keep_bf16;
+    s->write = family_passes[s->kind].write;
+    s->family_sum = family_passes[s->kind].sum;
+    if (p->support == TENON_SOFTMAX_SUPPORT_STAT_TOPK && (int64_t)p->k < s->cols)
+        s->quantile = -tenon__normal_quantile((double)p->k / (double)s->cols);
+}
+
+/* Room for the family's rows: logits where y is not f32, then keys (not needed any more when the set is) or the set,
+ * then the counts of the tiles. */
+static void choose_room(struct softmax *s, const struct cpu_plan *plan)
+{
+    const struct tenon_softmax_params *p = (const struct tenon_softmax_params *)(const void *)plan->params;
+    const uint64_t row = round_up((uint64_t)s->cols * sizeof(float));
+    const int set = s->kind == TENON_SOFTMAX_SPARSEMAX || s->kind == TENON_SOFTMAX_ENTMAX15;
+    s->in_y = s->y_dtype == TENON_F32;
+    s->keys = s->in_y ? 0 : row;
+    s->tops = s->keys + (set || p->support == TENON_SOFTMAX_SUPPORT_TOPK ? row : 0);
+    s->slot = s->tops + (set ? round_up(((uint64_t)s->cols + TILE - 1) / TILE * sizeof(int32_t)) : 0);
+}
+
 /* How the work is shared out, and the workspace for it: a part a tile when the tiles of a row are, and room for what
  * the passes keep, where neither the stack nor y has it. */
-static uint64_t choose_split(struct softmax *s, const struct cpu_env *env)
+static uint64_t choose_split(struct softmax *s, const struct cpu_plan *plan)
 {
+    const struct cpu_env *env = plan->env;
     const uint64_t tiles = ((uint64_t)s->cols + TILE - 1) / TILE, row = round_up((uint64_t)s->cols * sizeof(float));
     const int small = s->rows == 0 || s->cols == 0 || s->rows <= SMALL_WORK / s->cols;
     s->split = env->threads > 1 && !small && tiles > 1 &&
@@ -139,6 +187,8 @@ static uint64_t choose_split(struct softmax *s, const struct cpu_env *env)
         s->tops = s->in_y ? 0 : row;
         s->slot = s->tops + (s->algo == ONLINE_RELOAD ? round_up(tiles * sizeof(float)) : 0);
     }
+    if (s->family)
+        choose_room(s, plan);
     s->scratch = s->slot * (s->stage ? 2 : 1);
     if (s->split) {
         s->tasks = 1;
@@ -159,16 +209,18 @@ static int64_t stride_of(const struct tenon_tensor *t, const struct tenon_tensor
     return stride * (int64_t)TENON_DTYPE_SIZE(t->dtype);
 }
 
-/* x and y fold into rows, or tenon_op_check would have refused them; bias and mask may have any leading strides. */
+/* x and y fold into rows, or tenon_op_check would have refused them; bias, mask and noise may have any leading strides.
+ * */
 static int32_t check_strides(const struct cpu_plan *plan)
 {
     static const struct {
         uint32_t i;
         const char *text;
     } wide[] = {{TENON_SOFTMAX_BIAS, "bias strides: the leading axes must fold into rows with one stride"},
-                {TENON_SOFTMAX_MASK, "mask strides: the leading axes must fold into rows with one stride"}};
+                {TENON_SOFTMAX_MASK, "mask strides: the leading axes must fold into rows with one stride"},
+                {TENON_SOFTMAX_NOISE, "noise strides: the leading axes must fold into rows with one stride"}};
     int64_t rows, stride, cols;
-    for (uint32_t k = 0; k < 2; k++) {
+    for (uint32_t k = 0; k < 3; k++) {
         const struct tenon_tensor *t = &plan->tensor[wide[k].i];
         if (t->dtype != TENON_ABSENT && tenon_tensor_rows(t, &rows, &stride, &cols) != TENON_OK)
             return plan->env->host->fail(plan->env->host, TENON_E_UNSUPPORTED, wide[k].text);
@@ -184,10 +236,6 @@ static int32_t softmax_plan(struct cpu_plan *plan)
     int64_t stride;
     _Static_assert(sizeof *s <= sizeof plan->state, "the plan has no room");
     int32_t status = check_strides(plan);
-    if (p->kind > TENON_SOFTMAX_LOG_EXP || p->noise || p->support || p->post || p->adaptive ||
-        t[TENON_SOFTMAX_MULT].dtype || t[TENON_SOFTMAX_SUM].dtype || t[TENON_SOFTMAX_SUMSQ].dtype ||
-        t[TENON_SOFTMAX_NNZ].dtype || t[TENON_SOFTMAX_FLAGS].dtype)
-        return plan->env->host->fail(plan->env->host, TENON_E_UNSUPPORTED, "kinds beyond log_exp: not on this device");
     if (!status)
         status = tenon_tensor_rows(x, &s->rows, &stride, &s->cols);
     if (status)
@@ -199,6 +247,7 @@ static int32_t softmax_plan(struct cpu_plan *plan)
     s->y_stride = stride_of(&t[TENON_SOFTMAX_Y], x);
     s->bias_stride = stride_of(&t[TENON_SOFTMAX_BIAS], x);
     s->mask_stride = stride_of(&t[TENON_SOFTMAX_MASK], x);
+    s->noise_stride = stride_of(&t[TENON_SOFTMAX_NOISE], x);
     s->scale = p->scale;
     s->inv_temp = p->inv_temp;
     s->phi = p->phi;
@@ -209,20 +258,25 @@ static int32_t softmax_plan(struct cpu_plan *plan)
     s->algo = p->algo == TENON_SOFTMAX_AUTO ? choose_algo(s, plan->env, has_y) : p->algo;
     s->affine = p->scale != 1.0f || t[TENON_SOFTMAX_BIAS].dtype != TENON_ABSENT;
     s->sink_step = tenon_tensor_count(&t[TENON_SOFTMAX_SINK]) > 1;
-    for (uint32_t i = TENON_SOFTMAX_MAX; i < TENON_SOFTMAX_N_TENSORS; i++)
+    for (uint32_t i = TENON_SOFTMAX_MAX; i < TENON_SOFTMAX_FLAGS; i++)
         s->stats |= t[i].dtype != TENON_ABSENT;
     const int plain = !s->affine && !t[TENON_SOFTMAX_MASK].dtype && !t[TENON_SOFTMAX_ROW_SCALE].dtype &&
                       p->inv_temp == 1.0f;
-    choose_passes(s, t, plain);
-    s->keep = has_y && s->kind == TENON_SOFTMAX_EXP &&
+    s->family = p->kind > TENON_SOFTMAX_LOG_EXP || p->noise || p->support || p->post || p->adaptive ||
+                t[TENON_SOFTMAX_MULT].dtype;
+    if (s->family)
+        choose_family(s, plan);
+    else
+        choose_passes(s, t, plain);
+    s->keep = has_y && s->kind == TENON_SOFTMAX_EXP && !s->family &&
               (s->algo == TENON_SOFTMAX_THREE_PASS_RELOAD || s->algo == ONLINE_RELOAD);
     if (!plain || !s->keep || s->stats || t[TENON_SOFTMAX_VALID_LEN].dtype || t[TENON_SOFTMAX_SINK].dtype)
         s->stage = NULL;
-    plan->workspace = choose_split(s, plan->env);
+    plan->workspace = choose_split(s, plan);
     /* Past the cache when the tensors do not fit it anyway: y is not read first and evicts nothing. */
-    s->stream = s->y_dtype == TENON_F32 && tenon_tensor_bytes(&t[TENON_SOFTMAX_Y]) > plan->env->l2 * 4;
+    s->stream = s->y_dtype == TENON_F32 && !s->family && tenon_tensor_bytes(&t[TENON_SOFTMAX_Y]) > plan->env->l2 * 4;
     snprintf(plan->impl, sizeof plan->impl, "softmax_%s_%s %s", tenon_dtype_name(x->dtype), CPU_ISA_NAME,
-             algo_names[s->algo]);
+             s->family ? family_passes[s->kind].name : algo_names[s->algo]);
     return TENON_OK;
 }
 
@@ -250,7 +304,10 @@ static void rows_task(void *context, uint32_t i)
 static void softmax_run(const struct cpu_plan *plan, void *const *ptr, void *workspace)
 {
     const struct softmax *s = (const struct softmax *)(const void *)plan->state;
-    struct run run = {s, plan->env->host, ptr, workspace, plan->env->threads};
+    const struct tenon_softmax_params *params = (const struct tenon_softmax_params *)(const void *)plan->params;
+    struct run run = {s, plan->env->host, ptr, params, workspace, plan->env->threads};
+    if (ptr[TENON_SOFTMAX_FLAGS])
+        memset(ptr[TENON_SOFTMAX_FLAGS], 0, 4 * sizeof(uint32_t));
     if (s->rows == 0)
         return;
     if (s->split) {

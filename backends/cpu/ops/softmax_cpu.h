@@ -25,6 +25,7 @@
 struct softmax;
 struct row;
 struct part;
+struct family;
 typedef void tile_fn(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part);
 
 /* Three passes of three tiles in one loop: arithmetic of one while memory brings the next and takes the last. */
@@ -52,23 +53,28 @@ struct softmax {
     tile_fn *write;    /* y from x */
     tile_fn *write_recompute; /* y from x of rows that TWO_PASS_EXT gives up */
     tile_fn *reload;   /* y from e: factor * e */
+    tile_fn *keep_logits; /* the family's first pass */
+    tile_fn *family_sum;  /* .. and its second, where terms share a sum */
     stage_fn *stage;   /* NULL: row by row, pass by pass */
     int64_t rows, cols;
-    int64_t x_stride, y_stride, bias_stride, mask_stride; /* bytes from row to row */
+    int64_t x_stride, y_stride, bias_stride, mask_stride, noise_stride; /* bytes from row to row */
     int64_t x_size;
     int64_t ahead;     /* see struct row */
     uint64_t slot;     /* bytes for e and tops of a row, 0: none, or on the stack */
-    uint64_t tops;     /* where the tops begin in it */
+    uint64_t tops;     /* where the tops begin in it (the family: counts) */
+    uint64_t keys;     /* the family: where keys or set begin */
+    double quantile;   /* STAT_TOPK */
     uint64_t scratch;  /* slots of a task */
     float scale, inv_temp, phi, win;
     uint32_t algo, kind, empty_row, y_dtype;
     uint32_t tasks;    /* of the loop over rows */
-    uint8_t affine, stats, moments, split, stream, sink_step, keep, in_y;
+    uint8_t affine, stats, moments, split, stream, sink_step, keep, in_y, family;
 };
 
 /* What is bound to one row. */
 struct row {
     struct logits in;
+    struct family *family; /* of the kinds and options that softmax_cpu_family.h has */
     void *y;             /* NULL: not wanted */
     float *e;            /* where sum leaves the exponentials, NULL: nowhere */
     float *tops;         /* ONLINE_RELOAD: the maximum of each tile, to which its e is relative */
@@ -86,7 +92,9 @@ struct row {
 
 /* Of one tile, and merged of a whole row. */
 struct part {
-    double s, a;          /* sums of e and e*d, relative to m (three passes: to r->reference) */
+    double s, a, q;       /* sums of e, e*d and e*e, relative to m (three passes: to r->reference) */
+    int64_t n;            /* entries above -Inf; with moments, and of the family */
+    int64_t there, nans, positive, bad; /* of the family: that exist, are NaN, above 0, of a bad multiplicity */
     double pair, pair_n;  /* TWO_PASS_EXT: sum = pair * 2^pair_n */
     double fixed;         /* FIXED_MAX: sum relative to phi */
     float m, m2;          /* largest, second largest (equal to m when m is there twice) */

@@ -5,7 +5,7 @@
 #ifndef TENON_SOFTMAX_CPU_STAGE_H
 #define TENON_SOFTMAX_CPU_STAGE_H
 
-#include "softmax_cpu_row.h"
+#include "softmax_cpu_family.h"
 
 /* The exponentials of one row on their way to y. */
 struct slot {
@@ -37,7 +37,8 @@ static void stage_tile(const struct run *run, const struct row *r, int64_t c0, c
         g.stream = s->stream && (uintptr_t)last->y % (sizeof(float) * VF) == 0;
     }
     now->tops[tile] = p->m = *m;
-    p->a = 0.0;
+    p->a = p->q = 0.0;
+    p->n = 0;
     p->m2 = MINUS_INF;
     p->arg = -1;
     s->stage(&g, cols, next_cols);

@@ -134,8 +134,13 @@ SIMD_FN void tile_top(const struct row *r, int64_t c0, int64_t c1, struct part *
 
 /* ---- sum of exponentials ---- */
 
+struct moments {
+    vf a[BLOCK_VECTORS], q[BLOCK_VECTORS];
+    int32_t n;
+};
+
 SIMD_FN void sum_block(const struct row *r, int64_t c, int n, uint32_t dtype, int plain, int moments, vf *sum,
-                       vf *moment)
+                       struct moments *m)
 {
     vf v[STEP_VECTORS], d[STEP_VECTORS], e[STEP_VECTORS];
     load_logits(r, c, n, dtype, plain, v);
@@ -146,8 +151,11 @@ SIMD_FN void sum_block(const struct row *r, int64_t c, int n, uint32_t dtype, in
     STEP_EACH(b, n) {
         const int k = b % BLOCK_VECTORS;
         sum[k] = vf_add(sum[k], e[b]);
-        if (moments) /* e is 0 where d is cut off, and 0 * -Inf would be NaN */
-            moment[k] = vf_add(moment[k], vf_mul(e[b], vf_max(d[b], vf_set1(-128.0f))));
+        if (moments) { /* e is 0 where d is cut off, and 0 * -Inf would be NaN */
+            m->a[k] = vf_add(m->a[k], vf_mul(e[b], vf_max(d[b], vf_set1(-128.0f))));
+            m->q[k] = vf_add(m->q[k], vf_mul(e[b], e[b]));
+            m->n += vm_count(vf_gt(v[b], vf_set1(MINUS_INF)));
+        }
         if (r->e)
             store_y(r->e, c + b * VF, e[b], step_count(n, b), TENON_F32, 0);
     }
@@ -157,22 +165,29 @@ SIMD_FN void tile_sum(const struct row *r, int64_t c0, int64_t c1, struct part *
                       int moments)
 {
     const struct row row = *r;
-    double sums[BLOCK] = {0}, products[BLOCK] = {0};
+    double sums[BLOCK] = {0}, products[BLOCK] = {0}, squares[BLOCK] = {0};
+    struct moments m;
+    m.n = 0;
     r = &row;
     for (int64_t c = c0, end; c < c1; c = end) {
-        vf sum[BLOCK_VECTORS], moment[BLOCK_VECTORS];
+        vf sum[BLOCK_VECTORS];
         end = c1 - c < BLOCK_RUN * BLOCK ? c1 : c + BLOCK_RUN * BLOCK;
         block_set(sum, 0.0f);
-        block_set(moment, 0.0f);
-#define CALL(c, n) sum_block(r, c, n, dtype, plain, moments, sum, moment)
+        block_set(m.a, 0.0f);
+        block_set(m.q, 0.0f);
+#define CALL(c, n) sum_block(r, c, n, dtype, plain, moments, sum, &m)
         STEP_ALL(c, c, end, CALL)
 #undef CALL
         block_flush(sums, sum);
-        if (moments)
-            block_flush(products, moment);
+        if (moments) {
+            block_flush(products, m.a);
+            block_flush(squares, m.q);
+        }
     }
     part->s = block_sum(sums);
     part->a = moments ? block_sum(products) : 0.0;
+    part->q = moments ? block_sum(squares) : 0.0;
+    part->n = m.n;
 }
 
 /* ---- three passes at once ---- */
