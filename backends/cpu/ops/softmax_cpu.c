@@ -153,6 +153,7 @@ static void choose_family(struct softmax *s, const struct cpu_plan *plan)
     const uint32_t dtype = plan->tensor[TENON_SOFTMAX_X].dtype;
     s->keep_logits = dtype == TENON_F32 ? keep_f32 : dtype == TENON_F16 ? keep_f16 : keep_bf16;
     s->write = family_passes[s->kind].write;
+    s->moments = 1;
     s->family_sum = family_passes[s->kind].sum;
     if (p->support == TENON_SOFTMAX_SUPPORT_STAT_TOPK && (int64_t)p->k < s->cols)
         s->quantile = -tenon__normal_quantile((double)p->k / (double)s->cols);

@@ -182,8 +182,10 @@ SIMD_FN vf clip(const struct family *f, vf y)
     return vf_select(vf_gt(low, one), one, low);
 }
 
-/* y of n columns whose logits are v: 0 (LOG_EXP: -Inf) where those are GONE, the post step, the type. */
-SIMD_FN void put_y(const struct softmax *s, const struct row *r, int64_t c, int n, const vf *v, vf *y, int post)
+/* y of n columns whose logits are v: 0 (LOG_EXP: -Inf) where those are GONE, the post step, the type. One function for
+ * all kinds: it is large. */
+static __attribute__((noinline)) void put_y(const struct softmax *s, const struct row *r, int64_t c, int n, const vf *v,
+                                            vf *y, int post)
 {
     const struct family *f = r->family;
     const float masked = s->kind == TENON_SOFTMAX_LOG_EXP ? MINUS_INF : 0.0f;
