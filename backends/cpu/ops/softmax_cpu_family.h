@@ -185,7 +185,7 @@ static int prepare_row(const struct run *run, struct row *r, int64_t row, struct
 /* ---- rows ---- */
 
 /* Nothing is above -Inf, and there is no NaN. */
-static void family_empty_row(const struct run *run, struct row *r, int64_t row, const struct part *p, const float *sink)
+static void family_empty_row(const struct run *run, struct row *r, int64_t row, struct part *p, const float *sink)
 {
     const struct softmax *s = run->s;
     const uint32_t post = r->family->p->post;
@@ -193,6 +193,12 @@ static void family_empty_row(const struct run *run, struct row *r, int64_t row, 
                         s->kind == TENON_SOFTMAX_ENTMAX15;
     double value = 0.0;
     empty_statistics(run, r, row, sink);
+    if (is_elementwise(s->kind) && p->there > 0) { /* as their formula says */
+        prepare_row(run, r, row, p, NULL);
+        if (r->y)
+            sweep(run, r, s->write, NULL, NULL);
+        return;
+    }
     if (by_rule && !sink && s->empty_row == TENON_SOFTMAX_EMPTY_NAN)
         value = (double)NAN;
     else if (by_rule && !sink && s->empty_row == TENON_SOFTMAX_EMPTY_UNIFORM && p->there > 0 &&
@@ -251,10 +257,6 @@ static void family_row(const struct run *run, struct row *r, int64_t row, const 
     }
     if (p.n == 0) {
         family_empty_row(run, r, row, &p, sink);
-        if (is_elementwise(s->kind) && r->y && p.there > 0) {
-            prepare_row(run, r, row, &p, NULL);
-            sweep(run, r, s->write, NULL, NULL);
-        }
         return;
     }
     if (prepare_row(run, r, row, &p, sink))
