@@ -59,6 +59,8 @@ struct softmax_row {
 void tenon__softmax_ref_kind(struct softmax_row *r);
 /* y and bound through the post step. */
 void tenon__softmax_ref_post(struct softmax_row *r);
+/* The row into the flags. */
+void tenon__softmax_ref_count(struct softmax_row *r);
 /* state of every entry. */
 void tenon__softmax_ref_support(struct softmax_row *r);
 /* Q(1 - k/cols). */
