@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,16 +108,39 @@ static int is_model(const struct bench_options *options, const struct conform_op
     return 1;
 }
 
-/* A row in another shape. Its bytes are those of its tensors; its flops go with the product of its sizes. */
-static struct conform_bench reshaped(const struct conform_bench *model, const struct bench_shape *shape)
+static double product(const int64_t *dim, uint32_t n)
+{
+    double result = 1;
+    for (uint32_t i = 0; i < n; i++)
+        result *= (double)dim[i];
+    return result;
+}
+
+/* The operator's own rows tell which sizes its flops go with: with the product of all (linear), or of the first ones (a
+ * k that comes last costs nothing). 0: with none of these. */
+static double flops_of(const struct conform_op *op, const struct conform_bench *model, const struct bench_shape *shape)
+{
+    for (uint32_t n = shape->rank; n > 0; n--) {
+        const double each = model->flops / product(model->dim, n);
+        int same = 1;
+        for (uint32_t k = 0; k < op->n_bench; k++)
+            if (rank_of(&op->bench[k]) == shape->rank)
+                same &= fabs(op->bench[k].flops / product(op->bench[k].dim, n) - each) <= 1e-9 * each;
+        if (same)
+            return each * product(shape->dim, n);
+    }
+    return 0;
+}
+
+/* A row in another shape. Its bytes are those of its tensors. */
+static struct conform_bench reshaped(const struct conform_op *op, const struct conform_bench *model,
+                                     const struct bench_shape *shape)
 {
     struct conform_bench bench = *model;
     bench.name = shape->name;
     bench.bytes = 0;
-    for (uint32_t i = 0; i < shape->rank; i++) {
-        bench.dim[i] = shape->dim[i];
-        bench.flops *= (double)shape->dim[i] / (double)model->dim[i];
-    }
+    bench.flops = flops_of(op, model, shape);
+    memcpy(bench.dim, shape->dim, sizeof bench.dim);
     return bench;
 }
 
@@ -126,7 +150,7 @@ uint32_t tenon__bench_rows(const struct bench_options *options, const struct con
     for (uint32_t s = 0; s < options->n_shapes; s++)
         for (uint32_t k = 0; k < op->n_bench; k++)
             if (n < BENCH_MAX_ROWS && is_model(options, op, k, &options->shape[s]))
-                rows[n++] = reshaped(&op->bench[k], &options->shape[s]);
+                rows[n++] = reshaped(op, &op->bench[k], &options->shape[s]);
     for (uint32_t k = 0; !options->n_shapes && k < op->n_bench; k++)
         if (n < BENCH_MAX_ROWS && fits(options, &op->bench[k]))
             rows[n++] = op->bench[k];

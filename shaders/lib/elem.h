@@ -120,8 +120,9 @@ TN_FN xf tn_exp_rest(xf x, xf n)
     return TN_FUSED != 0 ? fused : t;
 }
 
-/* e^x = m * 2^n with 0.697 <= m <= 1.435, n integral, for finite |x| <= 2^20. Where there is fma, the sum that rounds
- * to an integer takes the product unrounded, as on CPUs: else a few n would not be theirs. */
+/* e^x = m * 2^n with 0.697 <= m <= 1.435 (0.667 to 1.498 where fma rounds twice), n integral, for finite |x| <= 2^20.
+ * Where there is fma, the sum that rounds to an integer takes the product unrounded, as on CPUs: else a few n would not
+ * be theirs. */
 TN_FN xf tn_exp_n(xf x)
 {
     TN_PRECISE xf scaled = x * 1.44269502f;

@@ -61,6 +61,8 @@ result $? "passes follow the algorithm"
 echo "$rows" | awk -F'[:,]' '{ for (i = 1; i < NF; i++) { if ($i == "\"gbps\"") g = $(i + 1); if ($i == "\"moved_gbps\"") m = $(i + 1) }
     r = m / g; bad += !(r > (NR == 1 ? 1.499 : 2.499) && r < (NR == 1 ? 1.501 : 2.501)) } END { exit bad }'
 result $? "2R+1W of equal tensors moves 1.5 times the least, 3R+2W 2.5 times"
+"$tenon" bench --device cpu --op linear --shape 8x16x4 --rounds 1 --json | grep -q '"case":"8x16x4".*"bytes":896,"flops":1024,'
+result $? "flops go with all sizes of linear"
 [ "$("$tenon" bench --device cpu --op softmax --case '4096*' --rounds 1 --json | wc -l)" = 1 ]
 result $? "--case chooses rows"
 

@@ -165,6 +165,9 @@ void every_judge(enum every_function f, double bound, uint32_t block, const uint
                  struct every_tally *tally)
 {
     const uint32_t first = block * EVERY_BLOCK;
+    /* Without fma, x*log2(e) has rounded before it is rounded to n. */
+    const int fused = bound <= every_bound[f];
+    const float least = fused ? 0.6972f : 0.6677f, most = fused ? 1.4342f : 1.4976f;
     const int down = first >> 31; /* larger bits are smaller numbers */
     uint64_t hash = 0;
     int before = 0;
@@ -187,7 +190,7 @@ void every_judge(enum every_function f, double bound, uint32_t block, const uint
         } else {
             judge_number(f, bound, bits, y, k, tally);
         }
-        if (f == EVERY_PARTS && (k != rintf(k) || !(y >= 0.6972f && y <= 1.4342f)))
+        if (f == EVERY_PARTS && (k != rintf(k) || !(y >= least && y <= most)))
             wrong(tally, bits);
         /* of exp_parts, what must not step back is n; the block before ends where this one begins */
         if (before) {
