@@ -32,7 +32,7 @@ static const char help[] =
     "  --device SPEC   a device, as in TENON_DEVICE; several are side by side (default: TENON_DEVICE, else auto)\n"
     "  --op GLOB       operators by name\n"
     "  --case GLOB     rows by name (4096x1024)\n"
-    "  --shape AxB[xC] this shape instead of the rows' own, in each of their element types; may be repeated\n"
+    "  --shape AxB[xC] this shape instead of the rows' own, one of each kind and type; may be repeated\n"
     "  --attr NAME=VALUE[/VALUE]...  an attribute; several values of one are measured side by side\n"
     "  --size SIZE     quick (default), or full: every element type as well\n"
     "  --threads N     threads of the CPU backend, the roofs and the peers (default: the processors of this process)\n"

@@ -95,7 +95,14 @@ static uint32_t rank_of(const struct conform_bench *bench)
     return bench->dim[2] ? 3 : bench->dim[1] ? 2 : 1;
 }
 
-/* The k-th of an operator's rows gives a shape its element types: the first of each type. */
+/* What comes before the sizes in a row's name, with the space; 0 when nothing does. */
+static size_t prefix(const char *name)
+{
+    const char *space = strrchr(name, ' ');
+    return space ? (size_t)(space + 1 - name) : 0;
+}
+
+/* Whether the k-th of an operator's rows gives a shape all else: the first of each element type and prefix does. */
 static int is_model(const struct bench_options *options, const struct conform_op *op, uint32_t k,
                     const struct bench_shape *shape)
 {
@@ -103,7 +110,8 @@ static int is_model(const struct bench_options *options, const struct conform_op
     if (!fits(options, bench) || !strcmp(bench->name, BENCH_CALL_COST) || rank_of(bench) != shape->rank)
         return 0;
     for (uint32_t i = 0; i < k; i++)
-        if (op->bench[i].dtype == bench->dtype && is_model(options, op, i, shape))
+        if (op->bench[i].dtype == bench->dtype && prefix(op->bench[i].name) == prefix(bench->name) &&
+            !strncmp(op->bench[i].name, bench->name, prefix(bench->name)) && is_model(options, op, i, shape))
             return 0;
     return 1;
 }
@@ -134,10 +142,11 @@ static double flops_of(const struct conform_op *op, const struct conform_bench *
 
 /* A row in another shape. Its bytes are those of its tensors. */
 static struct conform_bench reshaped(const struct conform_op *op, const struct conform_bench *model,
-                                     const struct bench_shape *shape)
+                                     const struct bench_shape *shape, char *name, size_t room)
 {
     struct conform_bench bench = *model;
-    bench.name = shape->name;
+    snprintf(name, room, "%.*s%s", (int)prefix(model->name), model->name, shape->name);
+    bench.name = name;
     bench.bytes = 0;
     bench.flops = flops_of(op, model, shape);
     memcpy(bench.dim, shape->dim, sizeof bench.dim);
@@ -146,11 +155,14 @@ static struct conform_bench reshaped(const struct conform_op *op, const struct c
 
 uint32_t tenon__bench_rows(const struct bench_options *options, const struct conform_op *op, struct conform_bench *rows)
 {
+    static char names[BENCH_MAX_ROWS][96]; /* until the next operator */
     uint32_t n = 0;
     for (uint32_t s = 0; s < options->n_shapes; s++)
         for (uint32_t k = 0; k < op->n_bench; k++)
-            if (n < BENCH_MAX_ROWS && is_model(options, op, k, &options->shape[s]))
-                rows[n++] = reshaped(op, &op->bench[k], &options->shape[s]);
+            if (n < BENCH_MAX_ROWS && is_model(options, op, k, &options->shape[s])) {
+                rows[n] = reshaped(op, &op->bench[k], &options->shape[s], names[n], sizeof names[0]);
+                n++;
+            }
     for (uint32_t k = 0; !options->n_shapes && k < op->n_bench; k++)
         if (n < BENCH_MAX_ROWS && fits(options, &op->bench[k]))
             rows[n++] = op->bench[k];

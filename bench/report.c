@@ -53,7 +53,7 @@ void tenon__bench_head(const struct bench_options *options, struct roof *roof)
     printf(
         "multiply-add peak %.1f GFLOP/s (f32, %s, %u threads); copy roofs are measured with each case's own bytes\n\n",
         flops / 1e9, tenon__roof_isa(roof), options->threads);
-    printf("%-16s %-20s %-5s %-14s %10s %10s %8s %9s %9s %9s %7s %10s  %s\n", "op", "case", "dtype", "device",
+    printf("%-16s %-24s %-5s %-14s %10s %10s %8s %9s %9s %9s %7s %10s  %s\n", "op", "case", "dtype", "device",
            "median ms", "min ms", "GB/s", "GFLOP/s", "roof GB/s", "% of roof", "passes", "moved GB/s", "kernel");
 }
 
@@ -121,7 +121,7 @@ void tenon__bench_report(const struct bench_options *options, const struct bench
         report_json(row);
         return;
     }
-    printf("%-16s %-20s %-5s %-14s ", row->op, row->name, row->dtype, row->side->device);
+    printf("%-16s %-24s %-5s %-14s ", row->op, row->name, row->dtype, row->side->device);
     if (row->refused[0])
         printf("%s%snot measured: %s\n", row->variant, row->variant[0] ? " " : "", row->refused);
     else if (row->call_cost)

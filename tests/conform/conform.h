@@ -77,7 +77,7 @@ struct conform_hostile {
 /* A row of `tenon bench`. bytes and flops are the least a run must move and compute: every input read once, every
  * output written once, an exp and its sum count as a handful of flops, a multiply-add as two. */
 struct conform_bench {
-    const char *name; /* "4096x1024": stable, scripts depend on it */
+    const char *name; /* "4096x1024": stable, scripts depend on it. "abs_gt 4096x4096" where rows differ in more */
     uint32_t dtype;   /* of the tensor that dominates the traffic: x of softmax, w of linear */
     uint32_t level;   /* CONFORM_QUICK: always; CONFORM_FULL: with --size full only */
     int64_t dim[3];
@@ -104,7 +104,7 @@ struct conform_op {
     const struct conform_hostile *hostile;
     const struct conform_bench *bench;
     /* Shapes, params and contiguous storage sizes of a bench row; then conform_case_alloc and conform_case_fill as for
-     * a case. */
+     * a case. The row may be a copy with another dim: what else it is says its name, up to a space. */
     void (*bench_make)(const struct conform_bench *bench, struct conform_case *c);
     /* How often the algorithm that a plan's name (tenon_impl) names reads its inputs and writes its outputs, caches and
      * registers not considered. 0: the name does not say. NULL: the operator's algorithms do not differ in this. */

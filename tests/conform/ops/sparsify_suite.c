@@ -4,6 +4,7 @@
  * sparsify: the shapes of its cases and benchmark rows. */
 #include <float.h>
 #include <stdio.h>
+#include <string.h>
 #include "sparsify_suite.h"
 
 #define QUICK_CASES 320
@@ -253,8 +254,12 @@ static const struct {
 
 static void bench_make(const struct conform_bench *bench, struct conform_case *c)
 {
-    params_of(c)->kind = bench_params[bench - benches].kind;
-    params_of(c)->k = bench_params[bench - benches].k;
+    const size_t length = strcspn(bench->name, " ");
+    size_t i = 0; /* the row of this name, whatever its shape */
+    while (strcspn(benches[i].name, " ") != length || strncmp(benches[i].name, bench->name, length) != 0)
+        i++;
+    params_of(c)->kind = bench_params[i].kind;
+    params_of(c)->k = bench_params[i].k;
     params_of(c)->t = 1.0f;
     c->own[0] = FILL_NORMAL;
     conform_slot_set(c, TENON_SPARSIFY_X, bench->dtype, 2, bench->dim);
