@@ -27,6 +27,7 @@ static inline int select_trivial(int64_t n, int64_t k, struct select_cut *cut)
 
 /* ---- keys in an array ---- */
 
+#define SELECT_BINS 2048
 #define SELECT_FEW 24
 #define SELECT_BYTE 256
 
@@ -49,41 +50,89 @@ static inline struct select_cut select_few(const int32_t *keys, int64_t n, int64
     return cut;
 }
 
-/* The cut of the k best of n keys, 0 <= k <= n < 2^32. Overwrites keys: what remains of them after a byte of the radix
- * moves to the front. */
+/* The digits of keys, from the highest: of many keys eleven bits first, which leave few. */
+#define SELECT_MANY 2048
+
+static inline uint32_t select_digit(int32_t key, int shift, int bits)
+{
+    return ((uint32_t)key ^ 0x80000000u) >> shift & ((1u << bits) - 1);
+}
+
+/* Of the bins of a digit the one that has the k-th best; k becomes the place in it. */
+static inline uint32_t select_bin(const uint32_t *bins, uint32_t count, int64_t *k)
+{
+    uint32_t digit = count - 1;
+    for (; bins[digit] < *k; digit--)
+        *k -= bins[digit];
+    return digit;
+}
+
+/* Keys with this digit move to the front. Returns how many there are. */
+static inline int64_t select_gather(int32_t *keys, int64_t n, int shift, int bits, uint32_t digit)
+{
+    int64_t m = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t key = keys[i];
+        keys[m] = key;
+        m += select_digit(key, shift, bits) == digit;
+    }
+    return m;
+}
+
+/* The first digit of many. */
+static inline int64_t select_first(int32_t *keys, int64_t n, int64_t *k)
+{
+    uint32_t bins[SELECT_BINS] = {0};
+    for (int64_t i = 0; i < n; i++)
+        bins[select_digit(keys[i], 21, 11)]++;
+    const uint32_t digit = select_bin(bins, SELECT_BINS, k);
+    const vi turn = vi_set1(INT32_MIN), wanted = vi_set1((int32_t)digit);
+    int64_t m = 0;
+    for (int64_t i = 0; i < n; i += VF) {
+        const int count = n - i < VF ? (int)(n - i) : VF;
+        const vi key = count == VF ? vi_load(keys + i) : vi_load_n(keys + i, count);
+        const vm same = vm_and(vm_first(count), vi_eq(vi_shr(vi_xor(key, turn), 21), wanted));
+        for (uint32_t there = vm_bits(same); there; there &= there - 1)
+            keys[m++] = keys[i + __builtin_ctz(there)];
+    }
+    return m;
+}
+
+/* The cut of the k best of n keys, 0 <= k <= n < 2^32. Overwrites keys: those that are still in question after a digit
+ * of the radix move to the front. */
 static inline struct select_cut select_keys(int32_t *keys, int64_t n, int64_t k)
 {
     struct select_cut cut;
     if (select_trivial(n, k, &cut))
         return cut;
-    for (int shift = 24; n > SELECT_FEW; shift -= 8) {
-        uint32_t bins[2][SELECT_BYTE] = {{0}}; /* two, so that runs of one byte do not wait for each other */
-        int64_t i = 0, m = 0, above = 0;
+    int shift = 32, bits = 8;
+    if (n >= SELECT_MANY) {
+        n = select_first(keys, n, &k);
+        shift = 21;
+        bits = 7;
+    }
+    while (n > SELECT_FEW) {
+        uint32_t bins[2][SELECT_BYTE] = {{0}}; /* two, so that runs of one digit do not wait for each other */
+        int64_t i = 0;
+        shift -= bits;
         for (; i + 2 <= n; i += 2) {
-            bins[0][((uint32_t)keys[i] ^ 0x80000000u) >> shift & 255]++;
-            bins[1][((uint32_t)keys[i + 1] ^ 0x80000000u) >> shift & 255]++;
+            bins[0][select_digit(keys[i], shift, bits)]++;
+            bins[1][select_digit(keys[i + 1], shift, bits)]++;
         }
         if (i < n)
-            bins[0][((uint32_t)keys[i] ^ 0x80000000u) >> shift & 255]++;
-        uint32_t digit = 255;
-        while (above + bins[0][digit] + bins[1][digit] < k) {
-            above += bins[0][digit] + bins[1][digit];
-            digit--;
-        }
-        k -= above;
-        const int64_t equal = (int64_t)bins[0][digit] + bins[1][digit];
+            bins[0][select_digit(keys[i], shift, bits)]++;
+        for (i = 0; i < SELECT_BYTE; i++)
+            bins[0][i] += bins[1][i];
+        const uint32_t digit = select_bin(bins[0], 1u << bits, &k);
         if (shift == 0) {
-            for (i = 0; ((uint32_t)keys[i] & 255) != digit; i++)
+            cut.equal = bins[0][digit] == k ? INT64_MAX : k;
+            for (i = 0; select_digit(keys[i], 0, bits) != digit; i++)
                 ;
-            return (struct select_cut){keys[i], k == equal ? INT64_MAX : k};
+            cut.key = keys[i];
+            return cut;
         }
-        if (equal == n)
-            continue;
-        for (i = 0; i < n; i++) {
-            keys[m] = keys[i];
-            m += (((uint32_t)keys[i] ^ 0x80000000u) >> shift & 255) == digit;
-        }
-        n = m;
+        if (bins[0][digit] < n)
+            n = select_gather(keys, n, shift, bits, digit);
     }
     return select_few(keys, n, k);
 }
@@ -91,7 +140,6 @@ static inline struct select_cut select_keys(int32_t *keys, int64_t n, int64_t k)
 /* ---- keys in tiles ---- */
 
 #define SELECT_ROUNDS 3
-#define SELECT_BINS 2048
 
 struct select {
     uint32_t prefix; /* of the cut's key with the sign turned, as far as it is known */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * sparsify in f64, straight from the rules of tenon/ops/sparsify.h: top-k by sorting, thresholds one by one. */
+ * sparsify in f64, straight from the rules of tenon/ops/sparsify.h: top-k by halving, thresholds one by one. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -11,18 +11,13 @@
 #define U     0x1p-24
 #define FLOOR 0x1p-126 /* flush to zero is allowed below */
 
-struct entry {
-    double score;
-    int64_t index; /* row * cols + col */
-};
-
 struct ref {
     const struct conform_case *c;
     const struct tenon_sparsify_params *p;
     int64_t rows, cols;
     char *best;            /* TOPK, BATCH_TOPK: an entry is among the k best */
     double theta, band, Q; /* STAT_TOPK: of this row; how far a backend's theta may be off */
-    struct entry *sorted;  /* room */
+    double *scores;        /* room: of what the k best are chosen from */
 };
 
 static double side(const struct conform_case *c, uint32_t i, int64_t index)
@@ -44,27 +39,45 @@ static double score_of(const struct ref *r, double x, int64_t col)
 
 /* ---- the k best ---- */
 
-static int by_order(const void *pa, const void *pb)
+/* The floats in order: -Inf is the least, 0 the zeros. */
+static double value_at(int64_t i)
 {
-    const struct entry *a = pa, *b = pb;
-    const int a_nan = isnan(a->score) != 0, b_nan = isnan(b->score) != 0;
-    if (a_nan != b_nan)
-        return a_nan - b_nan;
-    if (!a_nan && a->score != b->score)
-        return a->score > b->score ? -1 : 1;
-    return (a->index > b->index) - (a->index < b->index);
+    return i < 0 ? -(double)conform_bits_float((uint32_t)-i) : (double)conform_bits_float((uint32_t)i);
 }
 
+static int64_t count_from(const struct ref *r, int64_t count, double least)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < count; i++)
+        n += r->scores[i] >= least;
+    return n;
+}
+
+/* The k-th best score by halving the interval of floats that it lies in; then the entries above it, and of those equal
+ * to it the first. */
 static void mark_best(struct ref *r, int64_t first, int64_t count, int64_t k)
 {
+    int64_t low = -0x7f800000, high = 0x7f800000 + 1; /* at least k from low on, fewer from high on */
     for (int64_t i = 0; i < count; i++) {
         const double x = side(r->c, TENON_SPARSIFY_X, first + i);
-        r->sorted[i].score = r->p->by == TENON_SPARSIFY_BY_ABS ? score_of(r, x, (first + i) % r->cols) : x;
-        r->sorted[i].index = first + i;
+        r->scores[i] = r->p->by == TENON_SPARSIFY_BY_ABS ? score_of(r, x, (first + i) % r->cols) : x;
     }
-    qsort(r->sorted, (size_t)count, sizeof(*r->sorted), by_order);
-    for (int64_t i = 0; i < k && !isnan(r->sorted[i].score); i++)
-        r->best[r->sorted[i].index] = 1;
+    const int64_t numbers = count_from(r, count, value_at(low));
+    k = k < numbers ? k : numbers;
+    if (k == 0)
+        return;
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        if (count_from(r, count, value_at(middle)) >= k)
+            low = middle;
+        else
+            high = middle;
+    }
+    int64_t above = 0;
+    for (int64_t i = 0; i < count; i++)
+        above += r->scores[i] > value_at(low);
+    for (int64_t i = 0, equal = k - above; i < count; i++)
+        r->best[first + i] = r->scores[i] > value_at(low) || (r->scores[i] == value_at(low) && equal-- > 0);
 }
 
 /* ---- theta ---- */
@@ -255,12 +268,12 @@ void tenon__conform_sparsify_expect(const struct conform_case *c, struct conform
     const int64_t count = r.rows * r.cols;
     mark_exact(&r, want);
     r.best = calloc((size_t)count + 1, 1);
-    r.sorted = malloc(sizeof(*r.sorted) * (size_t)((cut ? batch ? count : r.cols : 0) + 1));
+    r.scores = malloc(sizeof(*r.scores) * (size_t)((cut ? batch ? count : r.cols : 0) + 1));
     if (is_stat(&r))
         r.Q = quantile_above((double)r.p->k / (double)r.cols);
-    if (r.best && r.sorted && batch)
+    if (r.best && r.scores && batch)
         mark_best(&r, 0, count, r.p->k * r.rows);
-    for (int64_t row = 0; r.best && r.sorted && row < r.rows; row++) {
+    for (int64_t row = 0; r.best && r.scores && row < r.rows; row++) {
         if (cut && !batch)
             mark_best(&r, row * r.cols, r.cols, r.p->k);
         if (is_stat(&r))
@@ -269,7 +282,7 @@ void tenon__conform_sparsify_expect(const struct conform_case *c, struct conform
     }
     if (batch && out.flags->want)
         out.flags->want[2] = all.kept < r.p->k * r.rows;
-    free(r.sorted);
+    free(r.scores);
     free(r.best);
 }
 
