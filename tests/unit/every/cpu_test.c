@@ -95,8 +95,10 @@ int main(int argc, char **argv)
         if (argc > 1 && strcmp(argv[1], every_name[f]) != 0)
             continue;
         run.f = (enum every_function)f;
-        for (unsigned k = 0; k < run.n; k++)
-            run.apart[k] = run.apart_at[k] = 0;
+        for (unsigned k = 0; k < run.n; k++) {
+            run.apart[k] = 0;
+            run.apart_at[k] = 0;
+        }
         every_block(run.f, threads, "cpu", one_block, NULL, &tally);
         every_report(run.f, every_bound[f], "scalar", &tally);
         ok(tally.hash == every_hash[f], "%s: the hash of all results is %016llx", every_name[f],

@@ -169,7 +169,8 @@ static void test_function(const char *who, enum every_function f, int scalar, un
         return;
     run.f = f;
     run.scalar = scalar;
-    run.apart = run.apart_at = 0;
+    run.apart = 0;
+    run.apart_at = 0;
     every_block(f, threads, who, one_block, NULL, &tally);
     every_report(f, bound_of(f), who, &tally);
     if (run.fused)
