@@ -19,7 +19,8 @@ static const struct tenon_tensor_spec tensors[] = {
     [TENON_SOFTMAX_MERGE_OUT_S] = {"out_s", TENON_OUT_OPT, TENON_T_F32, "[...rows]", "s of the whole row"},
     [TENON_SOFTMAX_MERGE_OUT_A] = {"out_a", TENON_OUT_OPT, TENON_T_F32, "[...rows]", "a of the whole row"},
     [TENON_SOFTMAX_MERGE_OUT_Q] = {"out_q", TENON_OUT_OPT, TENON_T_F32, "[...rows]", "q of the whole row"},
-    [TENON_SOFTMAX_MERGE_LSE] = {"lse", TENON_OUT_OPT, TENON_T_F32, "[...rows]", "logarithm of the sum of exponentials"},
+    [TENON_SOFTMAX_MERGE_LSE] = {"lse", TENON_OUT_OPT, TENON_T_F32, "[...rows]",
+                                 "logarithm of the sum of exponentials"},
     [TENON_SOFTMAX_MERGE_OUT_O] = {"out_o", TENON_OUT_OPT, TENON_T_FLOAT, "[...rows,dv]", "o of the whole row over s"},
 };
 
@@ -45,8 +46,9 @@ static int32_t check_axes(uint32_t i, const struct tenon_tensor *t, const struct
     const uint32_t n = of->rank - from, rank = n + (has_dv != 0);
     if (t->rank == rank && memcmp(t->dim, of->dim + from, n * sizeof t->dim[0]) == 0)
         return TENON_OK;
-    return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, %lld elements): must be %s%s", tensors[i].name, t->rank,
-                         (long long)tenon_tensor_count(t), from ? "that of m without its first axis" : "that of m",
+    return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, %lld elements): must be %s%s", tensors[i].name,
+                         t->rank, (long long)tenon_tensor_count(t),
+                         from ? "that of m without its first axis" : "that of m",
                          has_dv ? ", and one axis more" : "");
 }
 
@@ -57,8 +59,8 @@ static int32_t check_fold(uint32_t i, const struct tenon_tensor *t, int64_t dv, 
         return tenon_why_set(why, TENON_E_SHAPE, "%s last axis %lld: must be that of o, %lld", tensors[i].name,
                              (long long)t->dim[t->rank - 1], (long long)dv);
     if (tenon_tensor_rows(t, &rows, &stride, &cols))
-        return tenon_why_set(why, TENON_E_UNSUPPORTED, "%s strides: the leading axes must fold into rows with one stride",
-                             tensors[i].name);
+        return tenon_why_set(why, TENON_E_UNSUPPORTED,
+                             "%s strides: the leading axes must fold into rows with one stride", tensors[i].name);
     return TENON_OK;
 }
 

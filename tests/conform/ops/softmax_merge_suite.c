@@ -195,7 +195,9 @@ static void merge_make(struct conform_case *c)
                                         ? &full_specials[n - QUICK_CASES]
                                         : NULL;
     c->own[0] = s ? s->fill : n % MERGE_FILLS;
-    c->mode = c->own[0] == MERGE_EXACT ? CONFORM_EXACT : c->own[0] == MERGE_NORMAL ? CONFORM_RANDOM : CONFORM_ADVERSARIAL;
+    c->mode = c->own[0] == MERGE_EXACT    ? CONFORM_EXACT
+              : c->own[0] == MERGE_NORMAL ? CONFORM_RANDOM
+                                          : CONFORM_ADVERSARIAL;
     p->o_normalised = n ? hash >> 40 & 1 : 0;
     if (s) {
         set_tensors(c, s->parts, s->rows, s->dv, types[0], 0, n ? hash : 0xf);

@@ -121,8 +121,8 @@ static int compare(const struct conform_case *base, const struct conform_case *d
         const struct conform_slot *slot = &derived->slot[i];
         int64_t count = slot->tensor.dtype ? tenon_tensor_count(&slot->tensor) : 0, dv = is_wide(i) ? own : 1;
         for (int64_t e = 0; e < count; e++) {
-            double y = element(slot, e);
-            double x = element(&base->slot[i], (row + e / dv) * (is_wide(i) ? all : 1) + (is_wide(i) ? col : 0) + e % dv);
+            int64_t at = is_wide(i) ? (row + e / dv) * all + col + e % dv : row + e;
+            double y = element(slot, e), x = element(&base->slot[i], at);
             if (x == y || (x != x && y != y))
                 continue;
             return tenon_why_set(why, 1, "%s[%lld] is %.9g, in the whole %.9g",
