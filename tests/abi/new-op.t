@@ -21,20 +21,26 @@ code() {
 code tests/tap.c | grep -q tap_done || { echo "1..0 # SKIP $CC cannot strip comments"; exit 0; }
 shared=$(find plugin-api host shaders backends tests/conform bench \( -name '*.c' -o -name '*.h' -o -name '*.k' \) |
     LC_ALL=C sort)
-for op in $(sed -n 's/^TENON_OP([0-9]*, *\([a-z0-9_]*\)).*/\1/p' plugin-api/tenon/ops.def); do
+ops=$(sed -n 's/^TENON_OP([0-9]*, *\([a-z0-9_]*\)).*/\1/p' plugin-api/tenon/ops.def)
+for op in $ops; do
     bad=
     own=0
+    longer= # operators whose name begins with this one: their names are not this word, their files may speak of it
+    for other in $ops; do
+        case $other in "${op}_"*) longer="$longer;s/$other//Ig" ;; esac
+    done
     for file in $shared; do
         case $file in
         plugin-api/tenon/ops/$op.h | plugin-api/ops/${op}_op*.c | backends/cpu/ops/${op}_cpu* | shaders/${op}_gpu* | \
-            shaders/${op}*.k | shaders/${op}*.args.h | shaders/lib/${op}*.h | tests/conform/ops/${op}_*)
+            shaders/${op}*.k | shaders/${op}*.args.h | shaders/lib/${op}*.h | tests/conform/ops/${op}_* | \
+            tests/conform/catalog_${op}.c | plugin-api/tenon/ops/${op}_*.h | plugin-api/ops/${op}_*)
             own=$((own + 1))
             continue
             ;;
         # Not of the shared path: a peer of the benchmark maps operators to another library; tests and the faults that they plant use operators.
         bench/peers/* | *_test.c | tests/conform/faulty/*) continue ;;
         esac
-        code "$file" | grep -inE "(^|[^a-z])${op}([^a-z]|\$)" > "$tmp/hits" &&
+        code "$file" | sed "$longer" | grep -inE "(^|[^a-z])${op}([^a-z]|\$)" > "$tmp/hits" &&
             bad="$bad
 $(sed "s|^|# $file: |" "$tmp/hits")"
     done
