@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * softmax on the CPU: what the plan decides once (struct softmax), what a row needs (struct row), and what a tile of
- * a row gives (struct part). softmax_cpu_tile.h has the passes over one tile, softmax_cpu_sweep.h takes them over a row,
+ * softmax on the CPU: what the plan decides once (struct softmax), what a row needs (struct row), and what a tile of a
+ * row gives (struct part). softmax_cpu_tile.h has the passes over one tile, softmax_cpu_sweep.h takes them over a row,
  * softmax_cpu_row.h and softmax_cpu_stage.h have the rows of EXP and LOG_EXP, softmax_cpu_stats.h what a row leaves
  * beside y, softmax_cpu.c the plan. What has a kind, noise, support, multiplicities, an adaptive temperature or a post
  * step goes by softmax_cpu_family.h: _logits.h, _support.h and _kinds.h are its parts.
