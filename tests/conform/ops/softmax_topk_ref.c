@@ -22,7 +22,7 @@ struct row {
     int64_t row, cols;
     double *v;
     char *valid;
-    struct entry *best; /* above -Inf, in order; then the NaN */
+    struct entry *best; /* above -Inf, the first k (2 at least) in order; then the NaN */
     int64_t above, n;
     double M, R, T, S, s, a, selected, sink_term;
     int nan, sunk;
@@ -81,6 +81,47 @@ static int in_order(const void *a, const void *b)
     return x->col < y->col ? -1 : x->col > y->col;
 }
 
+static void exchange(struct entry *a, struct entry *b)
+{
+    const struct entry c = *a;
+    *a = *b;
+    *b = c;
+}
+
+/* The first k of n in order, the rest behind them in none (Hoare's quickselect; no two entries are equal). */
+static void order_first(struct entry *e, int64_t n, int64_t k)
+{
+    int64_t from = 0, to = n;
+    while (to - from > 64 && k < to) {
+        struct entry *first = &e[from], *middle = &e[from + (to - from) / 2], *last = &e[to - 1];
+        if (in_order(middle, first) < 0)
+            exchange(middle, first);
+        if (in_order(last, middle) < 0)
+            exchange(last, middle);
+        if (in_order(middle, first) < 0)
+            exchange(middle, first);
+        const struct entry pivot = *middle;
+        int64_t i = from, j = to - 1;
+        while (i <= j) {
+            while (in_order(&e[i], &pivot) < 0)
+                i++;
+            while (in_order(&e[j], &pivot) > 0)
+                j--;
+            if (i <= j)
+                exchange(&e[i++], &e[j--]);
+        }
+        /* [from, j] come before [i, to); between them lies at most the pivot */
+        if (k <= j)
+            to = j + 1;
+        else if (k >= i)
+            from = i;
+        else
+            to = from = k;
+    }
+    k = to > k ? to : k;
+    qsort(e, (size_t)(k < n ? k : n), sizeof *e, in_order);
+}
+
 static void read_row(struct row *r)
 {
     const double inf = (double)INFINITY;
@@ -98,7 +139,7 @@ static void read_row(struct row *r)
         if (r->v[j] > -inf)
             r->best[r->above++] = (struct entry){r->v[j], j};
     }
-    qsort(r->best, (size_t)r->above, sizeof *r->best, in_order);
+    order_first(r->best, r->above, r->p->k < 2 ? 2 : r->p->k);
     for (int64_t j = 0; j < r->cols; j++)
         if (isnan(r->v[j]))
             r->best[r->above + nans++] = (struct entry){r->v[j], j};
