@@ -44,42 +44,6 @@ struct plan {
 
 /* ---- descriptors ---- */
 
-static void spoil_softmax(struct tenon_tensor *t, struct tenon_softmax_params *p)
-{
-    static const int dropped[FAULTS + 1] = {[F_no_mask] = TENON_SOFTMAX_MASK,
-                                            [F_no_valid_len] = TENON_SOFTMAX_VALID_LEN,
-                                            [F_no_sink] = TENON_SOFTMAX_SINK,
-                                            [F_no_row_scale] = TENON_SOFTMAX_ROW_SCALE,
-                                            [F_no_bias] = TENON_SOFTMAX_BIAS};
-    struct tenon_tensor *x = &t[TENON_SOFTMAX_X];
-    if (dropped[fault])
-        memset(&t[dropped[fault]], 0, sizeof(*t));
-    if (fault == F_no_stride && x->rank == 2)
-        x->stride[0] = x->dim[1];
-    if (fault == F_no_log)
-        p->kind = TENON_SOFTMAX_EXP;
-    if (fault == F_no_temperature)
-        p->inv_temp = 1;
-    if (fault == F_no_scale)
-        p->scale = 1;
-    if (fault == F_empty_zero)
-        p->empty_row = TENON_SOFTMAX_EMPTY_ZERO;
-}
-
-static void spoil_linear(struct tenon_tensor *t, struct tenon_linear_params *p)
-{
-    if (fault == F_no_act)
-        p->act = TENON_ACT_IDENTITY;
-    if (fault == F_no_alpha)
-        p->alpha = 0;
-    if (fault == F_no_threshold)
-        p->threshold = 0;
-    if (fault == F_no_residual)
-        memset(&t[TENON_LINEAR_RESIDUAL], 0, sizeof(*t));
-    if (fault == F_no_linear_bias)
-        memset(&t[TENON_LINEAR_BIAS], 0, sizeof(*t));
-}
-
 static int32_t plan_create(struct tenon_device *device, const struct tenon_op_desc *desc, struct tenon_plan **out)
 {
     const struct tenon_op_contract *contract;
@@ -102,9 +66,9 @@ static int32_t plan_create(struct tenon_device *device, const struct tenon_op_de
     struct tenon_op_desc copy = *desc;
     memcpy(spoilt, plan->tensor, sizeof(spoilt));
     if (desc->op == TENON_OPNUM_softmax)
-        spoil_softmax(spoilt, (void *)params);
+        tenon__faulty_softmax(spoilt, (void *)params);
     else
-        spoil_linear(spoilt, (void *)params);
+        tenon__faulty_linear(spoilt, (void *)params);
     copy.tensors = spoilt;
     copy.params = params;
     if (fault == F_refuses_f16 && spoilt[0].dtype == TENON_F16)
@@ -259,12 +223,23 @@ static void spoil_stats(const struct plan *plan, const struct tenon_cmd *cmd)
         uint32_t tensor;
     } stats[] = {{F_lse_off, TENON_SOFTMAX_LSE},         {F_max_off, TENON_SOFTMAX_MAX},
                  {F_pmax_off, TENON_SOFTMAX_PMAX},       {F_margin_off, TENON_SOFTMAX_MARGIN},
-                 {F_entropy_off, TENON_SOFTMAX_ENTROPY}, {F_energy_off, TENON_SOFTMAX_ENERGY}};
+                 {F_entropy_off, TENON_SOFTMAX_ENTROPY}, {F_energy_off, TENON_SOFTMAX_ENERGY},
+                 {F_sum_off, TENON_SOFTMAX_SUM},         {F_sumsq_off, TENON_SOFTMAX_SUMSQ},
+                 {F_tau_off, TENON_SOFTMAX_TAU},         {F_beta_off, TENON_SOFTMAX_BETA}};
+    static const struct {
+        int fault;
+        uint32_t tensor;
+    } counts[] = {{F_nnz_off, TENON_SOFTMAX_NNZ}, {F_flags_off, TENON_SOFTMAX_FLAGS}};
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        int32_t *count = fault == counts[i].fault ? memory_of(plan, cmd, counts[i].tensor) : NULL;
+        if (count)
+            ++*count;
+    }
     for (size_t i = 0; i < sizeof(stats) / sizeof(stats[0]); i++) {
         float *value = fault == stats[i].fault ? memory_of(plan, cmd, stats[i].tensor) : NULL;
         if (!value)
             continue;
-        if (fault == F_lse_off || fault == F_entropy_off)
+        if (fault == F_lse_off || fault == F_entropy_off || fault == F_tau_off || fault == F_beta_off)
             *value += fault == F_lse_off ? 1e-4f : 1e-3f;
         else if (fault == F_max_off)
             *value = nextafterf(*value, 0);

@@ -7,6 +7,9 @@
 
 #include <tenon/backend.h>
 
+struct tenon_linear_params;
+struct tenon_softmax_params;
+
 #define FAULT(name, op, text, by) F_##name,
 enum {
 #include "faults.def"
@@ -17,6 +20,10 @@ enum {
 extern const struct tenon_host *tenon__faulty_host;
 extern const struct tenon_backend *tenon__faulty_next;
 extern int tenon__faulty_fault;
+
+/* Faults of what a plan is made of. */
+void tenon__faulty_softmax(struct tenon_tensor *t, struct tenon_softmax_params *p);
+void tenon__faulty_linear(struct tenon_tensor *t, struct tenon_linear_params *p);
 
 /* Whether the fault is a queue whose work is done later than it says; then the table needs these. */
 int tenon__faulty_is_late(void);
