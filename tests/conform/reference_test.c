@@ -255,7 +255,8 @@ static void test_cases(void)
         }
         ok(modes[0] >= 15 && modes[1] >= 30 && modes[2] >= 60, "%s: exact %d, random %d, adversarial %d", name,
            modes[0], modes[1], modes[2]);
-        ok(in_place >= 5 && gaps >= 50, "%s: in place %d, gaps %d", name, in_place, gaps);
+        ok((in_place >= 5 || !tenon_op_contract_by_number(op->op)->in_place) && gaps >= 50, "%s: in place %d, gaps %d",
+           name, in_place, gaps);
         ok(suite_hostile_count(op) >= 80, "%s: %d hostile descriptors", name, (int)suite_hostile_count(op));
         ok(op->n_properties >= 4, "%s: properties", name);
     }

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include "softmax_merge_suite.h"
 
-#define QUICK_CASES 160
-#define FULL_CASES  1500
-#define SOAK_CASES  50000
+#define QUICK_CASES 220
+#define FULL_CASES  2000
+#define SOAK_CASES  100000
 
 static struct tenon_softmax_merge_params *params_of(struct conform_case *c)
 {

@@ -154,10 +154,16 @@ static void part(struct precise_row *r, mpfr_t to, double v)
     logit(r, to, v);
     switch (r->p->kind) {
     case TENON_SOFTMAX_SOFTPICK:
-        mpfr_expm1(to, to, RND);
         mpfr_neg(r->t, r->z, RND);
         mpfr_exp(r->t, r->t, RND);
-        mpfr_mul(to, to, r->t, RND);
+        if (mpfr_cmp_ui(to, 1) < 0) {
+            mpfr_expm1(to, to, RND);
+            mpfr_mul(to, to, r->t, RND);
+        } else { /* e^z itself may be beyond any range */
+            mpfr_sub(to, to, r->z, RND);
+            mpfr_exp(to, to, RND);
+            mpfr_sub(to, to, r->t, RND);
+        }
         break;
     case TENON_SOFTMAX_RELU_NORM:
     case TENON_SOFTMAX_RELU2_NORM:
