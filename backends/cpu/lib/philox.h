@@ -83,8 +83,9 @@ SIMD_FN void noise_normal(vf *a, vf *b)
     *b = vf_abs(vf_mul(radius, vf_select(turned, c, s)));
 }
 
-/* The noise of STEP columns from c on, a multiple of 4, whether they exist or not. */
-SIMD_FN void noise_step(const struct noise *g, int64_t c, float out[STEP])
+/* The noise of STEP columns from c on, a multiple of 4, whether they exist or not. Large: not inlined, but static like
+ * everything that is compiled for one ISA. */
+static __attribute__((noinline, unused)) void noise_step(const struct noise *g, int64_t c, float out[STEP])
 {
     for (int at = 0; at < STEP; at += 4 * VF) {
         vi w[4];

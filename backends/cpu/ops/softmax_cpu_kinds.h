@@ -109,8 +109,8 @@ SIMD_FN void expm1_each(vf *z, const int count)
     }
 }
 
-/* Both exponentials are taken about K = max(M T, 0): nothing overflows. */
-SIMD_FN void softpick_terms(const struct row *r, const vf *v, int n, vf *t)
+/* Both exponentials are taken about K = max(M T, 0): nothing overflows. Not inlined: it is large. */
+static __attribute__((noinline)) void softpick_terms(const struct row *r, const vf *v, int n, vf *t)
 {
     const struct family *f = r->family;
     vf d[STEP_VECTORS], e[STEP_VECTORS], z[STEP_VECTORS];
