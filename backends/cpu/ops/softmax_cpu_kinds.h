@@ -280,14 +280,14 @@ static void excess(const struct run *run, const struct row *r, struct part *p)
 }
 
 /* Michelot's method: the threshold of all that is above the last one, until nothing falls out. It is Newton's on a
- * convex function that falls: it comes from below, and count * excess shrinks by 4 a step. */
+ * convex function that falls: it comes from below, so the count never grows but by rounding, which ends it too. */
 static void sparsemax_tau(const struct run *run, const struct row *r)
 {
     struct family *f = r->family;
-    for (int64_t last = -1;;) {
+    for (int64_t last = INT64_MAX;;) {
         struct part p;
         excess(run, r, &p);
-        if (p.n == last)
+        if (p.n >= last || p.n == 0)
             return;
         last = p.n;
         f->tau += (p.s - 1.0) / (double)p.n;

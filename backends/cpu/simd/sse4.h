@@ -124,7 +124,8 @@ SIMD_FN __m128 simd_fma2_(__m128d a, __m128d b, __m128d c)
     return _mm_cvtpd_ps(_mm_castsi128_pd(_mm_add_epi64(bits, move)));
 }
 
-SIMD_FN vf vf_fma(vf a, vf b, vf c)
+/* Forty instructions: a function, or every polynomial of every pass would hold a dozen copies. */
+static __attribute__((noinline, unused)) vf vf_fma(vf a, vf b, vf c)
 {
     const __m128 low = simd_fma2_(_mm_cvtps_pd(a), _mm_cvtps_pd(b), _mm_cvtps_pd(c));
     const __m128 high = simd_fma2_(_mm_cvtps_pd(_mm_movehl_ps(a, a)), _mm_cvtps_pd(_mm_movehl_ps(b, b)),
