@@ -166,8 +166,14 @@ static void check_slot(struct row *r, int64_t i)
     }
     double d = weigh(r, (double)r->v[col]);
     if (r->p->norm == TENON_SOFTMAX_TOPK_LOG) {
-        mpfr_div(r->t, r->t, r->S, RND);
-        mpfr_log(r->t, r->t, RND);
+        mpfr_t d_exact; /* the weight itself may be below what mpfr has */
+        mpfr_init2(d_exact, PRECISE_BITS);
+        mpfr_set_d(d_exact, (double)r->v[col], RND);
+        mpfr_sub_d(d_exact, d_exact, r->R, RND);
+        mpfr_mul_d(d_exact, d_exact, r->T, RND);
+        mpfr_log(r->t, r->S, RND);
+        mpfr_sub(r->t, d_exact, r->t, RND);
+        mpfr_clear(d_exact);
         precise_compare(r->precise, r->c, r->want, TENON_SOFTMAX_TOPK_VAL, at, r->t,
                         r->loss + U * (3 * fabs(d) + 4 * fabs(mpfr_get_d(r->t, RND)) + 4));
         return;
