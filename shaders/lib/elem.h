@@ -69,16 +69,25 @@ TN_FN x_pair tn_pair_mul_pair(x_pair p, x_pair q)
 TN_FN xf tn_fma_exact(xf a, xf b, xf c)
 {
 #define TN_FINITE_(x) ((x_bits(x) & 0x7fffffffu) < TN_INF_BITS)
-    x_pair u = tn_two_prod(a, b);
-    x_pair t = tn_two_sum(c, u.lo);
+    /* a product near the end of the type, or beyond it, may come back with c: at a quarter, then */
+    TN_PRECISE xf product = a * b;
+    xb large = (x_bits(product) & 0x7fffffffu) >= 0x7e000000u;
+    xf quarter = 0.25f;
+    xf four = 4.0f;
+    xf one = 1.0f;
+    xf shrink = large ? quarter : one;
+    xf grown = large ? four : one;
+    x_pair u = tn_two_prod(a * shrink, b);
+    x_pair t = tn_two_sum(c * shrink, u.lo);
     x_pair v = tn_two_sum(u.hi, t.hi);
     x_pair z = tn_two_sum(t.lo, v.lo);
     xu zb = x_bits(z.hi);
     /* towards the error, one step in magnitude, when the last bit is even */
     xu grow = ((x_bits(z.lo) ^ zb) >> 31) == 0u ? 1u : 0xffffffffu;
     zb = ((x_bits(z.lo) & 0x7fffffffu) != 0u && (zb & 1u) == 0u) ? zb + grow : zb;
-    TN_PRECISE xf odd = v.hi + x_float(zb);
-    TN_PRECISE xf plain = a * b + c;
+    TN_PRECISE xf odd = (v.hi + x_float(zb)) * grown;
+    TN_PRECISE xf plain = product + c;
+    plain = TN_FINITE_(a) && TN_FINITE_(b) && !TN_FINITE_(c) ? c : plain;
     xf result = TN_FINITE_(v.hi) && TN_FINITE_(v.lo) && TN_FINITE_(u.lo) ? odd : plain;
     return TN_FUSED != 0 ? x_fma(a, b, c) : result;
 #undef TN_FINITE_
