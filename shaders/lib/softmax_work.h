@@ -92,7 +92,7 @@
 #define SW_CUT 20u       /* tau against the maximum */
 #define SW_V_FACTOR 21u  /* z = (v * V_FACTOR) * T_FACTOR, scaled so that it is within the type */
 #define SW_T_FACTOR 22u
-#define SW_UNIT 23u      /* STABLEMAX: 1 so scaled; QUAD_NORM: quad_c; SIGMOID: b; SOFTPICK: exp(-K); SCALE: n */
+#define SW_UNIT 23u      /* STABLEMAX: 1 so scaled; QUAD_NORM: quad_c; SIGMOID: b, or n; SOFTPICK: exp(-K); SCALE: n */
 /* What the steps need of each other. */
 #define SW_M 24u
 #define SW_SECOND 25u    /* key */
