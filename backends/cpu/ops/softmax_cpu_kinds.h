@@ -113,11 +113,10 @@ SIMD_FN void expm1_each(vf *z, const int count)
 static __attribute__((noinline)) void softpick_terms(const struct row *r, const vf *v, int n, vf *t)
 {
     const struct family *f = r->family;
-    vf d[STEP_VECTORS], e[STEP_VECTORS], z[STEP_VECTORS];
-    STEP_EACH(b, n) {
-        z[b] = vf_mul(v[b], vf_set1((float)r->T));
-        t[b] = vf_min(z[b], vf_set1(1.0f));
-    }
+    const vf T = vf_set1((float)r->T), one = vf_set1(1.0f);
+    vf d[STEP_VECTORS], e[STEP_VECTORS];
+    STEP_EACH(b, n)
+        t[b] = vf_min(vf_mul(v[b], T), one);
     expm1_each(t, step_vectors(n));
     STEP_EACH(b, n)
         t[b] = vf_mul(t[b], vf_set1(f->c));
@@ -125,7 +124,7 @@ static __attribute__((noinline)) void softpick_terms(const struct row *r, const 
         return;
     exponentials(r, v, n, 0, d, e);
     STEP_EACH(b, n)
-        t[b] = vf_select(vf_lt(z[b], vf_set1(1.0f)), t[b], vf_sub(e[b], vf_set1(f->c)));
+        t[b] = vf_select(vf_lt(vf_mul(v[b], T), one), t[b], vf_sub(e[b], vf_set1(f->c)));
 }
 
 /* The terms of n logits; 0 for what is GONE or -Inf. */
