@@ -98,8 +98,9 @@ static struct tenon_plan *plan(int64_t rows, int64_t cols, int64_t stride, uint3
 {
     struct tenon_tensor t[N] = {
         [X] = {TENON_F32, 2, {rows, cols}, {stride, 1}}, [Y] = {TENON_F32, 2, {rows, cols}, {stride, 1}}};
-    const struct tenon_softmax_params params = {
-        .struct_size = sizeof params, .algo = algo, .scale = 1, .inv_temp = 1, .win = 60};
+    struct tenon_softmax_params params;
+    tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax), &params);
+    params.algo = algo;
     const struct tenon_op_desc desc = {
         .struct_size = sizeof desc, .op = TENON_OPNUM_softmax, .n_tensors = N, .tensors = t, .params = &params};
     struct tenon_plan *made = NULL;
@@ -299,7 +300,8 @@ static void test_memory(void)
         struct tenon_buffer *x = NULL;
         struct tenon_plan *p = NULL;
         struct tenon_tensor t[N] = {[X] = {TENON_F32, 1, {16}, {1}}, [Y] = {TENON_F32, 1, {16}, {1}}};
-        const struct tenon_softmax_params params = {.struct_size = sizeof params, .scale = 1, .inv_temp = 1, .win = 60};
+        struct tenon_softmax_params params;
+        tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax), &params);
         const struct tenon_op_desc desc = {
             .struct_size = sizeof desc, .op = TENON_OPNUM_softmax, .n_tensors = N, .tensors = t, .params = &params};
         const struct tenon_buffer_desc room = {.struct_size = sizeof room, .size = 64};

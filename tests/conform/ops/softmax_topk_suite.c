@@ -6,8 +6,8 @@
 #include "softmax_topk_suite.h"
 
 #define QUICK_CASES 210
-#define FULL_CASES  1600
-#define SOAK_CASES  50000
+#define FULL_CASES  2000
+#define SOAK_CASES  100000
 
 static struct tenon_softmax_topk_params *params_of(struct conform_case *c)
 {

@@ -224,21 +224,41 @@ static int derive_row(const struct conform_case *base, struct conform_case *deri
            take_rows(base, derived, row_of(base), 1);
 }
 
-static int check_row(const struct conform_case *base, const struct conform_case *derived, struct tenon_why *why)
+static int derive_second(const struct conform_case *base, struct conform_case *derived)
 {
+    const struct tenon_softmax_topk_params *p = (const void *)base->params;
+    const int64_t rows = tenon__topk_suite_rows(base);
+    return rows >= 2 && p->noise != TENON_SOFTMAX_NOISE_GUMBEL &&
+           take_rows(base, derived, rows / 2, rows - rows / 2);
+}
+
+static int check_rows(const struct conform_case *base, const struct conform_case *derived, int64_t first,
+                      struct tenon_why *why)
+{
+    const int64_t rows = tenon__topk_suite_rows(derived);
     for (uint32_t i = TENON_SOFTMAX_TOPK_VAL; i < TENON_SOFTMAX_TOPK_FLAGS; i++) {
         const struct conform_slot *slot = &derived->slot[i];
         const int64_t count = slot->tensor.dtype ? tenon_tensor_count(&slot->tensor) : 0;
         for (int64_t e = 0; e < count; e++) {
-            double x = element(&base->slot[i], row_of(base) * count + e), y = element(slot, e);
+            double x = element(&base->slot[i], first * (count / rows) + e), y = element(slot, e);
             if (x == y || (x != x && y != y))
                 continue;
-            return tenon_why_set(why, 1, "%s[%lld] of row %lld alone is %.9g, among others %.9g",
+            return tenon_why_set(why, 1, "%s[%lld] from row %lld on is %.9g, among others %.9g",
                                  tenon_op_contract_by_number(base->op->op)->tensors[i].name, (long long)e,
-                                 (long long)row_of(base), y, x);
+                                 (long long)first, y, x);
         }
     }
     return 0;
+}
+
+static int check_row(const struct conform_case *base, const struct conform_case *derived, struct tenon_why *why)
+{
+    return check_rows(base, derived, row_of(base), why);
+}
+
+static int check_second(const struct conform_case *base, const struct conform_case *derived, struct tenon_why *why)
+{
+    return check_rows(base, derived, tenon__topk_suite_rows(base) / 2, why);
 }
 
 /* Columns in reverse: judged by the reference, which must find each at its mirrored place. */
@@ -295,6 +315,7 @@ static int check_half(const struct conform_case *base, const struct conform_case
 
 const struct conform_property tenon__topk_suite_properties[TOPK_PROPERTIES] = {
     {"a row alone", derive_row, check_row},
+    {"the second half of the rows", derive_second, check_second},
     {"columns in reverse", derive_reverse, NULL},
     {"half of the slots", derive_half, check_half},
 };

@@ -111,8 +111,9 @@ static void conformance_shapes(void)
 
 static void large_softmax(int64_t rows, int64_t cols, uint32_t dtype, uint32_t algo)
 {
-    struct tenon_softmax_params params = {
-        .struct_size = sizeof(params), .algo = algo, .scale = 1, .inv_temp = 1, .win = 60};
+    struct tenon_softmax_params params;
+    tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax), &params);
+    params.algo = algo;
     struct tenon_tensor tensors[TENON_SOFTMAX_N_TENSORS] = {{0}};
     char name[96];
     tensors[TENON_SOFTMAX_X] = tensors[TENON_SOFTMAX_Y] = tenon_tensor_make(dtype, 2, (int64_t[]){rows, cols});

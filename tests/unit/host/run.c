@@ -128,6 +128,13 @@ static void test_memory(struct tenon_context *c, const char *spec)
     tenon_memory_destroy(b);
 }
 
+static struct tenon_softmax_params softmax_params(void)
+{
+    struct tenon_softmax_params params;
+    tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax), &params);
+    return params;
+}
+
 static void test_wrong(struct tenon_context *c, struct tenon_context *other, const char *spec)
 {
     float x[16] = {0}, y[16];
@@ -152,8 +159,8 @@ static void test_wrong(struct tenon_context *c, struct tenon_context *other, con
     is_int(tenon_run(c, 1, &p, v, TENON_SOFTMAX_N_TENSORS), TENON_E_INVALID, "%s: params too small", spec);
     p.struct_size = 100000;
     is_int(tenon_run(c, 1, &p, v, TENON_SOFTMAX_N_TENSORS), TENON_E_INVALID, "%s: params too large", spec);
-    p = (struct tenon_softmax_params){
-        .struct_size = sizeof p, .kind = TENON_SOFTMAX_LOG_EXP, .scale = 1, .inv_temp = 1, .win = 60};
+    p = softmax_params();
+    p.kind = TENON_SOFTMAX_LOG_EXP;
     is_int(tenon_run(c, 1, &p, v, TENON_SOFTMAX_N_TENSORS), TENON_E_UNSUPPORTED, "%s: what the device cannot", spec);
     has_str(tenon_error(), spec, "%s: says which device", spec);
     tenon_memory_destroy(theirs);
@@ -194,7 +201,7 @@ static void test_cache(struct tenon_context *c, const char *spec)
     t[TENON_SOFTMAX_Y].stride[0] = 8;
     ok(!tenon__plan_get(c, 1, NULL, t, sizeof *t, TENON_SOFTMAX_N_TENSORS, &again) && first != again,
        "%s: another stride has another", spec);
-    struct tenon_softmax_params params = {.struct_size = sizeof params, .scale = 1, .inv_temp = 1, .win = 60};
+    const struct tenon_softmax_params params = softmax_params();
     ok(!tenon__plan_get(c, 1, &params, t, sizeof *t, TENON_SOFTMAX_N_TENSORS, &first) && first != again,
        "%s: params given have another than defaults", spec);
     t[TENON_SOFTMAX_X].dim[5] = 1;
@@ -215,6 +222,7 @@ static void test_record(struct tenon_context *c, const char *spec)
     struct tenon_buffer *buffer[3];
     struct tenon_tensor t[TENON_SOFTMAX_N_TENSORS] = {0};
     struct tenon_plan *plan = NULL, *recording = NULL, *nested = NULL;
+    const struct tenon_softmax_params params = softmax_params();
     struct tenon_queue *queue = NULL;
     t[TENON_SOFTMAX_X] = t[TENON_SOFTMAX_Y] = tenon_tensor_make(TENON_F32, 1, (int64_t[]){8});
     const struct tenon_op_desc desc = {
@@ -222,8 +230,7 @@ static void test_record(struct tenon_context *c, const char *spec)
         .op = 1,
         .n_tensors = TENON_SOFTMAX_N_TENSORS,
         .tensors = t,
-        .params = &(struct tenon_softmax_params){
-            .struct_size = sizeof(struct tenon_softmax_params), .scale = 1, .inv_temp = 1, .win = 60}};
+        .params = &params};
     int good = 1;
     for (int i = 0; i < 3; i++)
         good &= !b->buffer_create(d, &size, &buffer[i]);
