@@ -190,7 +190,7 @@ SIMD_FN void share_y_block(const struct softmax *s, const struct row *r, uint32_
 
 SIMD_FN void sigmoid_block(const struct softmax *s, const struct row *r, int64_t c, int n)
 {
-    const vf one = vf_set1(1.0f);
+    const vf one = vf_set1(1.0f), count = vf_set1(r->family->sum);
     vf v[STEP_VECTORS], w[STEP_VECTORS], e[STEP_VECTORS];
     take(r->family, c, n, v);
     STEP_EACH(b, n) {
@@ -199,8 +199,11 @@ SIMD_FN void sigmoid_block(const struct softmax *s, const struct row *r, int64_t
         e[b] = vf_neg(vf_abs(w[b]));
     }
     vf_exp_each(e, step_vectors(n));
-    STEP_EACH(b, n)
-        w[b] = vf_div(vf_select(vf_ge(w[b], vf_zero()), one, e[b]), vf_add(one, e[b]));
+    STEP_EACH(b, n) {
+        const vm high = vf_ge(w[b], vf_zero());
+        const vf top = vf_select(high, one, e[b]);
+        w[b] = vf_div(top, vf_add(top, vf_mul(count, vf_select(high, e[b], one))));
+    }
     put_y(s, r, c, n, v, w, 1);
 }
 

@@ -136,8 +136,9 @@ static void two_pass(const struct run *run, struct row *r, int64_t row, const fl
     part_init(&p);
     sweep(run, r, pairs_tile, s->stats ? merge_pairs_all : merge_pairs, &p);
     const int bare = p.pair == 0.0; /* nothing is above -Inf */
-    if (bare || isnan(p.pair) || p.reach > limit || (sink && !(fabsf(*sink) <= limit))) {
-        if (!bare && !isnan(p.pair))
+    const int far = p.reach > limit || (sink && !(fabsf(*sink) <= limit)); /* the pair may be anything */
+    if (bare || isnan(p.pair) || far) {
+        if (far)
             count_row(run, 3);
         three_pass(run, r, row, sink, s->write_recompute);
         return;

@@ -106,9 +106,11 @@ static void add(double sum[2], double value)
 
 static void find_theta(struct ref *r, int64_t row)
 {
-    double sum[2] = {0, 0}, squares[2] = {0, 0};
-    for (int64_t j = 0; j < r->cols; j++)
+    double sum[2] = {0, 0}, squares[2] = {0, 0}, size = 0;
+    for (int64_t j = 0; j < r->cols; j++) {
         add(sum, side(r->c, TENON_SPARSIFY_X, row * r->cols + j));
+        size += fabs(side(r->c, TENON_SPARSIFY_X, row * r->cols + j)) / (double)r->cols;
+    }
     const double mean = (sum[0] + sum[1]) / (double)r->cols;
     for (int64_t j = 0; j < r->cols; j++) {
         const double d = side(r->c, TENON_SPARSIFY_X, row * r->cols + j) - mean;
@@ -116,7 +118,7 @@ static void find_theta(struct ref *r, int64_t row)
     }
     const double std = sqrt((squares[0] + squares[1]) / ((double)r->cols - r->p->ddof));
     r->theta = mean + std * r->Q;
-    r->band = 4 * U * (fabs(mean) + std * fabs(r->Q)) + FLOOR;
+    r->band = 4 * U * (fabs(mean) + std * fabs(r->Q)) + 0x1p-40 * size + FLOOR;
 }
 
 /* ---- entries ---- */
