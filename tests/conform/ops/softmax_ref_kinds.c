@@ -30,7 +30,8 @@ static struct term term_of(const struct softmax_row *r, double z, double dz)
     switch (r->p->kind) {
     case TENON_SOFTMAX_SOFTPICK:
         w = z < 1 ? exp(-K) * expm1(z) : exp(z - K) - exp(-K);
-        return (struct term){fabs(w), z > -dz ? exp(z - K) * expm1(dz) : 0, fmax(w, 0)};
+        /* dz may be beyond what exp takes where z - K is as far below */
+        return (struct term){fabs(w), z <= -dz ? 0 : dz < 1 ? exp(z - K) * expm1(dz) : exp(z - K + dz), fmax(w, 0)};
     case TENON_SOFTMAX_RELU_NORM:
         return (struct term){positive, z > -dz ? dz : 0, positive};
     case TENON_SOFTMAX_RELU2_NORM:
@@ -82,7 +83,7 @@ static void share_kind(struct softmax_row *r)
         if (t.weight > 0 || t.slope > 0 || kind == TENON_SOFTMAX_QUAD_NORM) /* else exactly 0 */
             r->bound[j] = own_bound(r, logit(r, j), y, top / whole) + FLOOR + FLOOR / whole;
         if (dz > 0)
-            r->bound[j] += 1.01 * (t.slope + y * slopes) / whole;
+            r->bound[j] += 1.01 * (t.slope + (y > 0 ? y * slopes : 0)) / whole;
     }
 }
 
