@@ -56,7 +56,9 @@ static int compare_entries(const void *a, const void *b)
 /* Rounded products and sums as the header orders them; infinities and NaNs go their own way. */
 static float pipe(float x, float factor, float more)
 {
-    return isfinite(x) && isfinite(factor) && isfinite(more) ? precise_fma_f32(x, factor, more) : x * factor + more;
+    if (isfinite(x) && isfinite(factor) && isfinite(more))
+        return precise_fma_f32(x, factor, more);
+    return fmaf(x, factor, more); /* of a large product and -Inf no NaN comes */
 }
 
 static double noisy(const struct precise_row *r, int64_t j, float v)
