@@ -29,7 +29,7 @@ struct topk {
     uint64_t seed;
     uint32_t norm, tasks, stream, sample;
     uint32_t x_dtype;
-    uint8_t plain, affine, gumbel, summed, split, sink_step;
+    uint8_t plain, affine, gumbel, summed, split, sink_step, stats;
 };
 
 struct run {
@@ -129,6 +129,8 @@ static double put_stats(const struct run *run, const struct row *r, int64_t row,
             put(run, i, row, 0, 0.0);
         return S;
     }
+    if (!run->t->stats)
+        return S;
     put(run, TENON_SOFTMAX_TOPK_MAX, row, nan, M);
     put(run, TENON_SOFTMAX_TOPK_LSE, row, nan, R * r->T + log(S));
     put(run, TENON_SOFTMAX_TOPK_PMAX, row, nan, top);
@@ -389,6 +391,8 @@ static int32_t topk_plan(struct cpu_plan *plan)
     t->stream = p->stream;
     t->sample = p->sample;
     t->sink_step = tenon_tensor_count(&plan->tensor[TENON_SOFTMAX_TOPK_SINK]) > 1;
+    for (uint32_t i = TENON_SOFTMAX_TOPK_MAX; i <= TENON_SOFTMAX_TOPK_ENTROPY; i++)
+        t->stats |= plan->tensor[i].dtype != TENON_ABSENT;
     choose_passes(t, p, plan->tensor);
     choose_split(t, plan->env);
     t->slot = SLOT_FLAGS + list_bytes(t->kept);

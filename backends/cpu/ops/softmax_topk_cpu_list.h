@@ -3,7 +3,8 @@
  *
  * softmax_topk on the CPU: the k best of what it was shown so far. Candidates are appended in the order of their
  * columns and cut to the k best when there is no more room: whatever is not above the k-th of the last cut can be
- * passed over, which is nearly everything. Ties need no look at indices: the later one loses. */
+ * passed over, which is nearly everything; before the first cut, what is below the k-th of the tile's peaks. Ties need
+ * no look at indices: the later one loses. */
 #ifndef TENON_SOFTMAX_TOPK_CPU_LIST_H
 #define TENON_SOFTMAX_TOPK_CPU_LIST_H
 
@@ -20,6 +21,7 @@ struct list {
     int64_t n, k, room;
     int32_t floor;            /* candidates have a larger key */
     float below;              /* so a number up to here is none */
+    float least;              /* nor is one below this: k others are not */
     int bad;                  /* a NaN or +Inf was seen */
 };
 
@@ -39,7 +41,7 @@ static void list_init(struct list *l, void *memory, int64_t k)
     l->n = 0;
     l->k = k;
     l->floor = LIST_NONE;
-    l->below = -INFINITY;
+    l->below = l->least = -INFINITY;
     l->bad = 0;
 }
 
@@ -92,10 +94,38 @@ static void list_merge(struct list *l, const struct list *next)
         list_push(l, next->key[i], next->idx[i]);
 }
 
+static void list_swap(struct list *l)
+{
+    int32_t *const key = l->key, *const idx = l->idx;
+    l->key = l->key2;
+    l->idx = l->idx2;
+    l->key2 = key;
+    l->idx2 = idx;
+}
+
+/* Sorts a few: each goes where it belongs among the others. No branch depends on the keys. */
+static void list_rank(struct list *l)
+{
+    for (int64_t i = 0; i < l->n; i++) {
+        int64_t rank = 0;
+        for (int64_t j = 0; j < l->n; j++)
+            rank += (l->key[j] > l->key[i]) | ((l->key[j] == l->key[i]) & (j < i));
+        l->key2[rank] = l->key[i];
+        l->idx2[rank] = l->idx[i];
+    }
+    l->n = l->n < l->k ? l->n : l->k;
+    list_swap(l);
+}
+
 /* Largest key first; equal ones stay in the order of their columns. */
 static void list_sort(struct list *l)
 {
-    list_cut(l);
+    if (l->n > 48)
+        list_cut(l);
+    if (l->n <= 24) {
+        list_rank(l);
+        return;
+    }
     if (l->n <= 48) {
         for (int64_t i = 1; i < l->n; i++) {
             const int32_t key = l->key[i], idx = l->idx[i];
@@ -107,6 +137,7 @@ static void list_sort(struct list *l)
             l->key[j] = key;
             l->idx[j] = idx;
         }
+        l->n = l->n < l->k ? l->n : l->k;
         return;
     }
     for (int shift = 0; shift < 32; shift += 8) { /* four rounds: key and idx are where they were */
@@ -123,11 +154,7 @@ static void list_sort(struct list *l)
             l->key2[to] = l->key[i];
             l->idx2[to] = l->idx[i];
         }
-        int32_t *const key = l->key, *const idx = l->idx;
-        l->key = l->key2;
-        l->idx = l->idx2;
-        l->key2 = key;
-        l->idx2 = idx;
+        list_swap(l);
     }
 }
 

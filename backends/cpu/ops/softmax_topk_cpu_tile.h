@@ -34,23 +34,67 @@ typedef void sum_fn(const struct row *r, const void *v, int64_t n, int64_t ahead
 
 /* ---- candidates ---- */
 
-SIMD_FN void find_step(const struct row *r, int64_t c, int n, uint32_t dtype, int plain, struct list *list,
-                       float *values, vf *m)
+/* The largest number of each lane over SEGMENT columns. k of these are numbers of the row: the k-th best of the row is
+ * not below the k-th best of them, and little else is above that. */
+#define SEGMENT   (16 * STEP)
+#define PEAKS     (TILE / 16)
+#define PEAK_LIST 64 /* more are left to select_keys */
+
+SIMD_FN void peak_step(const struct row *r, int64_t c, int n, uint32_t dtype, int plain, float *values, vf *m, vm *nan)
 {
     vf v[STEP_VECTORS];
     logits_load(&r->l, c, n, dtype, plain, !plain, MINUS_INF, v);
-    const vf below = vf_set1(list->below);
     STEP_EACH(b, n) {
-        const uint32_t there = vm_bits(vm_not(vf_le(v[b], below))); /* NaN too */
-        m[b % BLOCK_VECTORS] = vf_max(v[b], m[b % BLOCK_VECTORS]);  /* keeps m past NaN */
+        m[b] = vf_max(v[b], m[b]); /* keeps m past NaN */
+        *nan = vm_or(*nan, vf_isnan(v[b]));
         if (values)
             vf_store(values + b * VF, v[b]);
+    }
+}
+
+/* n columns from c on, which are x[at] and so on. */
+SIMD_FN void take_step(const void *x, int64_t at, int64_t c, int n, uint32_t dtype, struct list *list)
+{
+    const vf least = vf_set1(list->least), below = vf_set1(list->below);
+    STEP_EACH(b, n) {
+        const int k = step_count(n, b);
+        const vf v = load_x(x, at + b * VF, k, dtype);
+        uint32_t there = vm_bits(vm_not(vm_or(vf_lt(v, least), vf_le(v, below)))); /* NaN too */
+        if (n != STEP)
+            there &= (1u << k) - 1u;
         if (there) {
             float lanes[VF];
-            vf_store(lanes, v[b]);
+            vf_store(lanes, v);
             list_take(list, lanes, there, (int32_t)c + b * VF);
         }
     }
+}
+
+/* The k-th largest of n peaks, a multiple of BLOCK, or -Inf when they are too few to tell much. They are folded while
+ * twice as many as are wanted stay; a few are ranked against each other, without a branch to mispredict. */
+static float least_of(float *peak, int n, int64_t k)
+{
+    int32_t key[PEAKS];
+    if (n < 2 * k)
+        return MINUS_INF;
+    while (n % (2 * BLOCK) == 0 && n / 2 >= 2 * k) {
+        n /= 2;
+        for (int i = 0; i < n; i += VF)
+            vf_store(peak + i, vf_max(vf_load(peak + i), vf_load(peak + n + i)));
+    }
+    if (n > PEAK_LIST) {
+        for (int i = 0; i < n; i++)
+            key[i] = order_key(peak[i]);
+        return order_value(select_keys(key, n, k).key);
+    }
+    float least = INFINITY;
+    for (int i = 0; i < n; i++) {
+        int above = 0;
+        for (int j = 0; j < n; j += VF)
+            above += vm_count(vf_gt(vf_load(peak + j), vf_set1(peak[i])));
+        least = above < k && peak[i] < least ? peak[i] : least;
+    }
+    return least;
 }
 
 /* Shows the columns [c0, c1) to the list; their largest number. values: room for the tile and a STEP, or NULL. */
@@ -58,13 +102,36 @@ SIMD_FN float tile_find(const struct row *row, int64_t c0, int64_t c1, struct li
                         int plain)
 {
     const struct row r = *row; /* a copy that nothing can alias stays in registers */
-    vf m[BLOCK_VECTORS];
+    float peak[PEAKS];
+    int peaks = 0;
+    vf top = vf_set1(MINUS_INF);
+    vm nan = vf_isnan(top);
+    for (int64_t c = c0; c < c1;) {
+        const int64_t end = c1 - c < SEGMENT ? c1 : c + SEGMENT;
+        vf m[STEP_VECTORS];
+        STEP_EACH(b, STEP)
+            m[b] = vf_set1(MINUS_INF);
+#define CALL(c, n) peak_step(&r, c, n, dtype, plain, values ? values + ((c) - c0) : NULL, m, &nan)
+        STEP_ALL(c, c, end, CALL)
+#undef CALL
+        STEP_EACH(b, STEP) {
+            vf_store(peak + peaks + b * VF, m[b]);
+            top = vf_max(m[b], top);
+        }
+        peaks += STEP;
+    }
+    const float largest = vf_reduce_max(top);
+    if (!vm_any(nan) && !(largest > list->below))
+        return largest;
+    if (list->n < list->k)
+        list->least = least_of(peak, peaks, list->k);
+    const void *x = values ? values : r.l.x;
+    const int64_t shift = values ? -c0 : 0;
     int64_t c = c0;
-    block_set(m, MINUS_INF);
-#define CALL(c, n) find_step(&r, c, n, dtype, plain, list, values ? values + ((c) - c0) : NULL, m)
+#define CALL(c, n) take_step(x, (c) + shift, c, n, values ? TENON_F32 : dtype, list)
     STEP_ALL(c, c0, c1, CALL)
 #undef CALL
-    return block_max(m);
+    return largest;
 }
 
 /* ---- sums ---- */
