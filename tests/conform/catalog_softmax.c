@@ -9,12 +9,10 @@
 #include <tenon/ops/softmax.h>
 #include <tenon/tenon.h>
 
-#include "../tap.h"
+#include "catalog.h"
 
 enum { ROWS = 6, COLS = 37, N = ROWS * COLS };
 
-static struct tenon_context *context;
-static const char *device;
 static float x[N], y[N];
 static struct tenon_softmax_params p;
 static struct tenon_value v[TENON_SOFTMAX_N_TENSORS];
@@ -22,24 +20,11 @@ static const int64_t matrix[] = {ROWS, COLS}, row_list[] = {ROWS}, col_list[] = 
 
 /* ---- a run ---- */
 
-static uint64_t state;
-static double uniform(void)
-{
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return ((double)(state >> 11) + 0.5) * 0x1p-53;
-}
-
-static double normal(void)
-{
-    double a = uniform(), b = uniform();
-    return sqrt(-2 * log(a)) * cos(6.283185307179586 * b);
-}
-
 static void begin(uint32_t kind)
 {
-    state = 17 + kind;
+    catalog_seed(17 + kind);
     for (int i = 0; i < N; i++) {
-        x[i] = (float)(2 * normal());
+        x[i] = (float)(2 * catalog_normal());
         y[i] = NAN;
     }
     tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax), &p);
@@ -57,24 +42,8 @@ static void per_row(uint32_t i, void *data)
 
 static int run(const char *name)
 {
-    return is_int(tenon_run(context, TENON_OPNUM_softmax, &p, v, TENON_SOFTMAX_N_TENSORS), TENON_OK, "%s: %s runs%s%s",
-                  device, name, tenon_error()[0] ? ": " : "", tenon_error());
-}
-
-/* Within what f32 leaves of numbers of this size. */
-static int close_to(double got, double want)
-{
-    return got == want || fabs(got - want) <= 1e-6 + 2e-5 * fabs(want);
-}
-
-static void are(const float *got, const double *want, int n, const char *name)
-{
-    int wrong = -1;
-    for (int i = n - 1; i >= 0; i--)
-        if (!close_to((double)got[i], want[i]))
-            wrong = i;
-    if (!ok(wrong < 0, "%s: %s", device, name))
-        tap_note("element %d is %.9g, must be %.9g", wrong, (double)got[wrong], want[wrong]);
+    return is_int(tenon_run(catalog_context, TENON_OPNUM_softmax, &p, v, TENON_SOFTMAX_N_TENSORS), TENON_OK,
+                  "%s: %s runs%s%s", catalog_device, name, tenon_error()[0] ? ": " : "", tenon_error());
 }
 
 /* The formula of one row, from its n logits to its weights. */
@@ -87,7 +56,7 @@ static void by_rows(formula *f, const double *z, const char *name)
         return;
     for (int r = 0; r < ROWS; r++)
         f(z + r * COLS, w + r * COLS, COLS);
-    are(y, w, N, name);
+    catalog_are(y, w, N, name);
 }
 
 static void logits(double *z)
@@ -96,21 +65,9 @@ static void logits(double *z)
         z[i] = (double)x[i];
 }
 
-static double softmax_sum(const double *z, double *w, int n)
-{
-    double m = -(double)INFINITY, s = 0;
-    for (int i = 0; i < n; i++)
-        m = fmax(m, z[i]);
-    for (int i = 0; i < n; i++)
-        s += w[i] = exp(z[i] - m);
-    for (int i = 0; i < n; i++)
-        w[i] /= s;
-    return m + log(s);
-}
-
 static void softmax(const double *z, double *w, int n)
 {
-    softmax_sum(z, w, n);
+    catalog_exp_weights(z, w, n);
 }
 
 /* ---- exponentials ---- */
@@ -135,16 +92,16 @@ static void a6(void)
     begin(TENON_SOFTMAX_LOG_EXP);
     logits(z);
     for (int r = 0; r < ROWS; r++) {
-        lse[r] = softmax_sum(z + r * COLS, w, COLS);
+        lse[r] = catalog_exp_weights(z + r * COLS, w, COLS);
         for (int j = 0; j < COLS; j++)
             logs[r * COLS + j] = z[r * COLS + j] - lse[r];
     }
     if (run("A6 log-softmax"))
-        are(y, logs, N, "A6 log-softmax");
+        catalog_are(y, logs, N, "A6 log-softmax");
     memset(&v[TENON_SOFTMAX_Y], 0, sizeof v[0]);
     per_row(TENON_SOFTMAX_LSE, got);
     if (run("A6 LSE without y"))
-        are(got, lse, ROWS, "A6 LSE without y");
+        catalog_are(got, lse, ROWS, "A6 LSE without y");
 }
 
 static void a7_a8(void)
@@ -194,7 +151,7 @@ static void a9(void)
     int wrong = 0; /* the entropy decides, so what is left of it shows */
     for (int i = 0; i < N; i++)
         wrong += !(fabs((double)y[i] - w[i]) <= 1e-6 + 1e-3 * w[i]);
-    is_int(wrong, 0, "%s: A9 adaptive temperature", device);
+    is_int(wrong, 0, "%s: A9 adaptive temperature", catalog_device);
 }
 
 static void top_five(const double *z, double *w, int n)
@@ -391,9 +348,9 @@ static void a19(void)
     }
     for (int j = 0; j < 4; j++)
         chi += (count[j] - 400 * (j + 1)) * (count[j] - 400 * (j + 1)) / (400 * (j + 1));
-    is_int(whole, DRAWS, "%s: A19 hard draws are one-hot", device);
-    is_int(agree, DRAWS, "%s: A19 and sit where the soft ones are largest", device);
-    ok(chi < 16.3, "%s: A19 as often as the distribution says: chi squared %.2f on 3 degrees", device, chi);
+    is_int(whole, DRAWS, "%s: A19 hard draws are one-hot", catalog_device);
+    is_int(agree, DRAWS, "%s: A19 and sit where the soft ones are largest", catalog_device);
+    ok(chi < 16.3, "%s: A19 as often as the distribution says: chi squared %.2f on 3 degrees", catalog_device, chi);
 }
 
 static void a20_a21(void)
@@ -402,7 +359,7 @@ static void a20_a21(void)
     double z[N];
     begin(TENON_SOFTMAX_EXP);
     for (int i = 0; i < N; i++) {
-        noise[i] = (float)normal();
+        noise[i] = (float)catalog_normal();
         z[i] = ((double)x[i] + 0.5 * (double)noise[i]) * 4;
     }
     p.noise = TENON_SOFTMAX_NOISE_INPUT;
@@ -414,7 +371,7 @@ static void a20_a21(void)
     memset(noise, 0, sizeof noise);
     logits(z);
     for (int r = 0; r < ROWS; r++) {
-        noise[r * COLS + r] = -(float)fabs(normal());
+        noise[r * COLS + r] = -(float)fabs(catalog_normal());
         z[r * COLS + r] += (double)noise[r * COLS + r];
     }
     p.noise = TENON_SOFTMAX_NOISE_INPUT;
@@ -455,7 +412,7 @@ static void a23(void)
     int wrong = 0;
     begin(TENON_SOFTMAX_EXP);
     for (int j = 0; j < WIDE; j++)
-        z[j] = (double)(flat[j] = (float)normal());
+        z[j] = (double)(flat[j] = (float)catalog_normal());
     p.post = TENON_SOFTMAX_POST_QUANT_U8;
     v[TENON_SOFTMAX_X] = tenon_value_host(flat, TENON_F32, 2, (int64_t[]){1, WIDE});
     v[TENON_SOFTMAX_Y] = tenon_value_host(q, TENON_U8, 2, (int64_t[]){1, WIDE});
@@ -468,12 +425,12 @@ static void a23(void)
         mass += q[j] / 255.0;
         lost += (w[j] - q[j] / 255.0) / WIDE;
     }
-    is_int(wrong, 0, "%s: A23 bytes are the weights in steps of 1/255", device);
-    ok(mass > 0.3 && mass < 0.7, "%s: A23 of which %.0f %% is left", device, mass * 100);
+    is_int(wrong, 0, "%s: A23 bytes are the weights in steps of 1/255", catalog_device);
+    ok(mass > 0.3 && mass < 0.7, "%s: A23 of which %.0f %% is left", catalog_device, mass * 100);
     double corrected = 0;
     for (int j = 0; j < WIDE; j++)
         corrected += q[j] / 255.0 + lost;
-    ok(close_to(corrected, 1), "%s: A23 and the correction gives the rest back", device);
+    ok(catalog_close(corrected, 1), "%s: A23 and the correction gives the rest back", catalog_device);
 }
 
 static void a24(void)
@@ -490,7 +447,7 @@ static void a24(void)
     logits(z);
     by_rows(softmax, z, "A24 FlashDecoding++: one maximum for all");
     ok(flags[0] == 0 && flags[1] == 0 && flags[2] == 0 && flags[3] == 1, "%s: A24 the row beyond the window is counted",
-       device);
+       catalog_device);
 }
 
 static void a26(void)
@@ -510,7 +467,7 @@ static void a26(void)
         z[i] = (double)x[i] / 2;
     for (int r = 0; r < ROWS; r++) {
         double first = 0, second = 0, H = 0;
-        want[3][r] = -2 * softmax_sum(z + r * COLS, w, COLS); /* E = -T ln sum exp(x/T) */
+        want[3][r] = -2 * catalog_exp_weights(z + r * COLS, w, COLS); /* E = -T ln sum exp(x/T) */
         for (int j = 0; j < COLS; j++) {
             H -= w[j] > 0 ? w[j] * log(w[j]) : 0;
             second = w[j] > first ? first : fmax(second, w[j]);
@@ -522,16 +479,16 @@ static void a26(void)
     }
     if (!run("A26 statistics without y"))
         return;
-    are(pmax, want[0], ROWS, "A26 maximum softmax probability");
-    are(margin, want[1], ROWS, "A26 margin query");
+    catalog_are(pmax, want[0], ROWS, "A26 maximum softmax probability");
+    catalog_are(margin, want[1], ROWS, "A26 margin query");
     int wrong = 0;
     for (int r = 0; r < ROWS; r++) {
         exits += pmax[r] >= 0.9f;
         wrong += !(fabs((double)entropy[r] - want[2][r]) <= 2e-5);
     }
-    is_int(wrong, 0, "%s: A26 entropy query", device);
-    are(energy, want[3], ROWS, "A26 energy score");
-    ok(exits >= 1 && exits < ROWS && pmax[1] >= 0.9f, "%s: A26 exit by PMAX: %d rows leave", device, exits);
+    is_int(wrong, 0, "%s: A26 entropy query", catalog_device);
+    catalog_are(energy, want[3], ROWS, "A26 energy score");
+    ok(exits >= 1 && exits < ROWS && pmax[1] >= 0.9f, "%s: A26 exit by PMAX: %d rows leave", catalog_device, exits);
 }
 
 static void above_mean(const double *z, double *w, int n)
@@ -576,7 +533,7 @@ static void a29(void)
         }
         softmax(all, w + r * WORDS, WORDS);
     }
-    are(weights, w, ROWS * WORDS, "A29 VQ-Logits: mult then gather");
+    catalog_are(weights, w, ROWS * WORDS, "A29 VQ-Logits: mult then gather");
 }
 
 static void catalog(void)
@@ -600,15 +557,5 @@ static void catalog(void)
 
 int main(void)
 {
-    static const char *const devices[] = {"cpu", "opencl", "vulkan"};
-    for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++) {
-        device = devices[i];
-        if (tenon_context_open(device, &context)) {
-            skip("no such device", "%s: the systems of the catalog", device);
-            continue;
-        }
-        catalog();
-        tenon_context_close(context);
-    }
-    return tap_done();
+    return catalog_devices(catalog);
 }
