@@ -5,8 +5,8 @@
  *
  * Rows are all axes but the last, which is contiguous; leading axes must fold into one row stride (else UNSUPPORTED).
  *
- * Sources of the algorithms: two-pass with (mantissa, exponent) pairs: Dukhan and Ablavatski (2020); online: Milakov and
- * Gimelshein (2018); fixed maximum: Hong et al. (2023); sinks: Xiao et al. (2023), Miller's softmax-off-by-one;
+ * Sources of the algorithms: two-pass with (mantissa, exponent) pairs: Dukhan and Ablavatski (2020); online: Milakov
+ * and Gimelshein (2018); fixed maximum: Hong et al. (2023); sinks: Xiao et al. (2023), Miller's softmax-off-by-one;
  * multiplicities: VQ-Logits.
  *
  * 1. Logits. v_j = x_j when scale == 1 and there is no bias, else fma(x_j, scale, bias_j); with noise, noise_amp *
