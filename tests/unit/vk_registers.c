@@ -14,8 +14,11 @@
 #include <tenon/ops/linear.h>
 #include <tenon/ops/softmax.h>
 
+#include "../conform/conform.h"
+
 /* Latency is hidden by the other subgroups of a SIMD. Two is what the tiles of a matrix product leave on GCN. */
 #define SUBGROUPS_MIN 2
+#define CASES 60 /* of each operator */
 
 static const struct tenon_backend *backend;
 static struct tenon_device *device;
@@ -47,7 +50,7 @@ static void plan_softmax(uint32_t dtype, int64_t cols, uint32_t algo, uint32_t k
         if (algo != TENON_SOFTMAX_TWO_PASS_EXT)
             tensors[TENON_SOFTMAX_BIAS] = tenon_tensor_make(TENON_F32, 2, dim);
         tensors[TENON_SOFTMAX_MASK] = tenon_tensor_make(TENON_U8, 2, dim);
-        for (int i = TENON_SOFTMAX_MAX; i < TENON_SOFTMAX_N_TENSORS; i++)
+        for (int i = TENON_SOFTMAX_MAX; i <= TENON_SOFTMAX_ENERGY; i++)
             tensors[i] = tenon_tensor_make(i == TENON_SOFTMAX_ARGMAX ? TENON_I32 : TENON_F32, 1, dim);
         tensors[TENON_SOFTMAX_SINK] = tenon_tensor_make(TENON_F32, 1, dim);
     }
@@ -71,6 +74,23 @@ static void plan_linear(uint32_t x_dtype, uint32_t w_dtype, int64_t m)
     struct tenon_linear_params params;
     tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_linear), &params);
     plan(TENON_OPNUM_linear, TENON_LINEAR_N_TENSORS, tensors, &params);
+}
+
+/* A sample of the suite's cases of every operator, for the kernels that nothing above asks for. */
+static void plan_cases(void)
+{
+    for (uint32_t i = 0; conform_op_at(i); i++) {
+        const struct conform_op *op = conform_op_at(i);
+        const uint64_t step = op->cases[CONFORM_QUICK] / CASES;
+        for (uint64_t n = 0; n < CASES; n++) {
+            struct conform_case c;
+            struct tenon_tensor tensors[TENON_MAX_TENSORS];
+            conform_case_make(op, 1, n * step, &c);
+            for (uint32_t k = 0; k < TENON_MAX_TENSORS; k++)
+                tensors[k] = c.slot[k].tensor;
+            plan(op->op, c.n, tensors, c.params);
+        }
+    }
 }
 
 static void plan_all(void)
@@ -138,6 +158,7 @@ int main(void)
         bail("%s", scene_error);
     tap_note("%s, %s", info.name, info.driver);
     plan_all();
+    plan_cases();
     const struct tenon_kernels *kernels = backend->extension(TENON_KERNELS_ID);
     is_int(kernels->report(device, line, NULL), TENON_OK, "the report");
     while (n_plans)

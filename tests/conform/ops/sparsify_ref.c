@@ -82,10 +82,14 @@ static void mark_best(struct ref *r, int64_t first, int64_t count, int64_t k)
 
 /* ---- theta ---- */
 
-/* Q(1 - tail) by halving: the tail of x is erfc(x/sqrt 2)/2, which falls. */
-static double quantile_above(double tail)
+/* Q(1 - k/n) by halving: the tail of x is erfc(x/sqrt 2)/2, which falls. Near 1 that has no digits left: there the
+ * other tail is taken. */
+static double quantile_above(int64_t k, int64_t n)
 {
     double low = -40, high = 40;
+    if (k > n - k)
+        return -quantile_above(n - k, n);
+    const double tail = (double)k / (double)n;
     for (int i = 0; i < 200; i++) {
         const double middle = (low + high) / 2;
         if (erfc(middle / sqrt(2.0)) / 2 > tail)
@@ -272,7 +276,7 @@ void tenon__conform_sparsify_expect(const struct conform_case *c, struct conform
     r.best = calloc((size_t)count + 1, 1);
     r.scores = malloc(sizeof(*r.scores) * (size_t)((cut ? batch ? count : r.cols : 0) + 1));
     if (is_stat(&r))
-        r.Q = quantile_above((double)r.p->k / (double)r.cols);
+        r.Q = quantile_above(r.p->k, r.cols);
     if (r.best && r.scores && batch)
         mark_best(&r, 0, count, r.p->k * r.rows);
     for (int64_t row = 0; r.best && r.scores && row < r.rows; row++) {
