@@ -111,7 +111,9 @@ int32_t tenon_tensor_rows(const struct tenon_tensor *tensor, int64_t *rows, int6
             continue;
         if (n == 1)
             stride = tensor->stride[i];
-        else if (tensor->stride[i] != stride * n)
+        else if (tensor->stride[i] % n || tensor->stride[i] / n != stride) /* a product may overflow without columns */
+            return TENON_E_UNSUPPORTED;
+        if (n > INT64_MAX / tensor->dim[i])
             return TENON_E_UNSUPPORTED;
         n *= tensor->dim[i];
     }

@@ -167,6 +167,12 @@ static void test_rows(void)
     t.stride[0] = 7777, t.stride[2] = 3;
     rows_are(t, 3, 5, 5, "axes of length 1 with odd strides");
     ok(tenon_tensor_is_contiguous(&t), "which are contiguous all the same");
+    t = T(TENON_F32, 1000, 1000, 0); /* without elements any strides pass the check */
+    t.stride[0] = t.stride[1] = INT64_MAX / 100;
+    is_int(tenon_tensor_rows(&t, &r, &s, &c), TENON_E_UNSUPPORTED, "strides whose product overflows do not fold");
+    t = T(TENON_F32, 4, INT64_MAX / 2, 0);
+    t.stride[0] = t.stride[1] = 0;
+    is_int(tenon_tensor_rows(&t, &r, &s, &c), TENON_E_UNSUPPORTED, "nor do more rows than can be counted");
     t = tenon_tensor_make(TENON_F32, 0, NULL);
     is_int(tenon_tensor_rows(&t, &r, &s, &c), TENON_E_SHAPE, "a scalar has no rows");
 }
