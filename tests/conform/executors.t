@@ -81,6 +81,9 @@ grep '^# reference' "$scratch/out" >"$scratch/reference"
 check "the report says how far the references were checked" 0 grep -E \
     ': ([0-9]+ of [0-9]+ cases checked in 256 bits|not checked in 256 bits: built without)' "$scratch/reference"
 check "they report the same in the same order" 0 cmp "$scratch/one" "$scratch/two"
+check "every 100th case" 0 "$tenon" conform --device cpu --op linear --every 100
+check "of which there are fewer" 0 test "$(grep -c 'linear case' "$scratch/out")" -lt 10
+check "every: none" 2 "$tenon" conform --device cpu --every 0
 check "jobs: none" 2 "$tenon" conform --device cpu --jobs 0
 
 check "an operator that does not exist" 1 "$tenon" conform --device cpu --op no_such_operator

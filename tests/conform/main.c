@@ -28,6 +28,7 @@ static const char usage[] =
     "  --profile NAME   what must be supported: core (default), core-f32, null\n"
     "  --seed N         seed of the inputs\n"
     "  --case N         one case, as a failure's repro line says\n"
+    "  --every N        each N-th case of an operator (1), for slow machines\n"
     "  --matrix         every device against every other: exact cases bit for bit, the rest within bounds\n"
     "  --format FORMAT  tap (default), json, junit or html\n"
     "  --report DIR     also write report.jsonl, card.json and card.txt there\n"
@@ -83,6 +84,7 @@ enum {
     OPT_TIMEOUT,
     OPT_STOP,
     OPT_JOBS,
+    OPT_EVERY,
     OPT_HELP
 };
 
@@ -126,6 +128,14 @@ static int take_option(struct options *o, int option, const char *word)
             return -1;
         o->only = (int64_t)value;
         return 0;
+    case OPT_EVERY:
+        if (number("--every", word, &o->every))
+            return -1;
+        if (o->every == 0) {
+            fprintf(stderr, "tenon conform: --every \"%s\": must be at least 1\n", word);
+            return -1;
+        }
+        return 0;
     case OPT_JOBS:
         if (number("--jobs", word, &value))
             return -1;
@@ -156,7 +166,8 @@ static int parse(struct options *o, int argc, char **argv)
         {"matrix", 0, NULL, OPT_MATRIX}, {"format", 1, NULL, OPT_FORMAT},
         {"report", 1, NULL, OPT_REPORT}, {"timeout", 1, NULL, OPT_TIMEOUT},
         {"stop", 0, NULL, OPT_STOP},     {"jobs", 1, NULL, OPT_JOBS},
-        {"help", 0, NULL, OPT_HELP},     {NULL, 0, NULL, 0},
+        {"every", 1, NULL, OPT_EVERY},   {"help", 0, NULL, OPT_HELP},
+        {NULL, 0, NULL, 0},
     };
     int option;
     optind = 0; /* the command has parsed its own words with the same function */
@@ -202,7 +213,7 @@ static uint64_t count_all(const struct options *o)
         if (!suite_selected(o, tenon_op_contract_by_number(op->op)->name))
             continue;
         case_range(o, op, &begin, &end);
-        n += end - begin + suite_hostile_count(op);
+        n += (end - begin + o->every - 1) / o->every + suite_hostile_count(op);
     }
     return o->only >= 0 ? 1 : n;
 }
@@ -221,7 +232,7 @@ static void run_all(void *context)
         if (o->only < 0 || (uint64_t)o->only >= HOSTILE_FIRST)
             suite_hostile(suite, op, HOSTILE_FIRST);
         case_range(o, op, &begin, &end);
-        for (uint64_t n = begin; n < end && !report_stopped(&suite->report); n++)
+        for (uint64_t n = begin; n < end && !report_stopped(&suite->report); n += o->every)
             if (report_turn(&suite->report))
                 suite_case(suite, op, n);
     }
@@ -249,7 +260,8 @@ static void start_workers(struct suite *suite)
 
 int tenon__conform_main(int argc, char **argv)
 {
-    struct options options = {.only = -1, .timeout = DEFAULT_TIMEOUT, .jobs = 1, .profile = profile_by_name("core")};
+    struct options options = {
+        .only = -1, .timeout = DEFAULT_TIMEOUT, .jobs = 1, .every = 1, .profile = profile_by_name("core")};
     struct suite suite = {.options = &options};
     int parsed = parse(&options, argc, argv), status;
     if (parsed)

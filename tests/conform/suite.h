@@ -20,7 +20,7 @@ struct options {
     const char *device, *plugin, *isa, *op, *report;
     const struct profile *profile;
     int level, format, matrix, have_seed, stop;
-    uint64_t seed;
+    uint64_t seed, every;
     int64_t only; /* --case, else -1 */
     uint32_t jobs;
     double timeout;
