@@ -8,7 +8,7 @@
 #include <tenon/ops/softmax_merge.h>
 
 #define LOCAL         64u
-#define PARTS_MAX     30000u /* an invocation goes over them twice; some devices stop after 65535 rounds of loops */
+#define PARTS_MAX     20000u /* gone over three times; some devices stop after 65535 rounds of an invocation's loops */
 #define FACTORS_BYTES (UINT64_C(64) << 20) /* of scratch, which is used again for the next rows */
 
 /* Bits of `wanted` of softmax_merge.k, beside those of the outputs in their order. */
@@ -53,7 +53,7 @@ static int32_t read_tensors(struct job *job, const struct tenon_tensor *t)
     if (job->dv)
         job->wanted |= WANT_O | (job->params->o_normalised ? NORMALISED : 0u);
     if (job->parts > PARTS_MAX)
-        return refuse(job, "m has more than 30000 parts, which GPUs do not merge");
+        return refuse(job, "m has more than 20000 parts, which GPUs do not merge");
     if (job->parts * job->rows * 4 > GPU_SPAN ||
         (job->dv && (job->parts * job->rows * job->o.stride + job->dv) * job->o.size > GPU_SPAN))
         return refuse(job, "m or o is larger than 2 GiB: a GPU reaches all parts of a row from one address");
