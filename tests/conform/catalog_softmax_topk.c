@@ -16,6 +16,8 @@ static int run(const char *name)
 {
     struct tenon_value v[TENON_SOFTMAX_TOPK_N_TENSORS];
     memset(v, 0, sizeof v);
+    memset(val, 0xff, sizeof val); /* NaN and -1: what another device left would do as well */
+    memset(idx, 0xff, sizeof idx);
     v[TENON_SOFTMAX_TOPK_X] = tenon_value_host(x, TENON_F32, 2, (int64_t[]){ROWS, COLS});
     v[TENON_SOFTMAX_TOPK_VAL] = tenon_value_host(val, TENON_F32, 2, (int64_t[]){ROWS, K});
     v[TENON_SOFTMAX_TOPK_IDX] = tenon_value_host(idx, TENON_I32, 2, (int64_t[]){ROWS, K});
@@ -107,6 +109,7 @@ static void sampling(void)
     static int32_t drawn[DRAWS];
     struct tenon_value v[TENON_SOFTMAX_TOPK_N_TENSORS];
     begin(TENON_SOFTMAX_TOPK_RAW);
+    memset(drawn, 0xff, sizeof drawn);
     p.k = 1;
     p.noise = TENON_SOFTMAX_NOISE_GUMBEL;
     p.seed = 12345;
