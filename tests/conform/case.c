@@ -51,14 +51,20 @@ void conform_case_bench(const struct conform_op *op, const struct conform_bench 
 static void slot_poison(struct conform_slot *slot)
 {
     static const unsigned char word[4] = {0xef, 0xbe, 0xad, 0xde};
-    if (!slot->is_output)
+    uint64_t done = slot->size < 4 ? slot->size : 4;
+    if (!slot->is_output) {
         memset(slot->data, 0xff, slot->size);
-    else
-        for (uint64_t i = 0; i < slot->size; i++)
-            slot->data[i] = word[i & 3];
+        return;
+    }
+    memcpy(slot->data, word, done);
+    for (uint64_t more; done < slot->size; done += more) {
+        more = slot->size - done < done ? slot->size - done : done;
+        memcpy(slot->data + done, slot->data, more);
+    }
 }
 
-int conform_case_alloc(struct conform_case *c)
+/* Storage for the slots that have none: a copy of `from`'s, or poison. */
+static int slots_alloc(struct conform_case *c, const struct conform_case *from)
 {
     for (uint32_t i = 0; i < c->n; i++) {
         struct conform_slot *slot = &c->slot[i];
@@ -67,12 +73,31 @@ int conform_case_alloc(struct conform_case *c)
         slot->data = malloc(slot->size ? slot->size : 1);
         if (!slot->data)
             return -1;
-        slot_poison(slot);
+        if (from && from->slot[i].data)
+            memcpy(slot->data, from->slot[i].data, slot->size);
+        else
+            slot_poison(slot);
     }
     for (uint32_t i = 0; i < c->n; i++)
         if (c->slot[i].tensor.dtype && c->slot[i].same_as >= 0)
             c->slot[i].data = c->slot[c->slot[i].same_as].data;
     return 0;
+}
+
+int conform_case_alloc(struct conform_case *c)
+{
+    return slots_alloc(c, NULL);
+}
+
+int conform_case_clone(const struct conform_case *c, struct conform_case *clone)
+{
+    *clone = *c;
+    for (uint32_t i = 0; i < TENON_MAX_TENSORS; i++)
+        clone->slot[i].data = NULL;
+    if (slots_alloc(clone, c) == 0)
+        return 0;
+    conform_case_free(clone);
+    return -1;
 }
 
 void conform_case_fill(struct conform_case *c)
@@ -130,6 +155,8 @@ int64_t conform_offset(const struct tenon_tensor *tensor, int64_t index)
 {
     int64_t offset = 0;
     for (int axis = (int)tensor->rank - 1; axis >= 0; axis--) {
+        if (index < tensor->dim[axis]) /* most often at the last axis: the divisions are what this costs */
+            return offset + index * tensor->stride[axis];
         offset += index % tensor->dim[axis] * tensor->stride[axis];
         index /= tensor->dim[axis];
     }

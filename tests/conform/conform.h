@@ -133,6 +133,8 @@ void conform_case_bench(const struct conform_op *op, const struct conform_bench 
 /* Storage for every tensor that has none, filled with poison: inputs with all-ones bytes (NaN in every float type),
  * outputs with 0xDEADBEEF. Non-zero when out of memory. */
 int conform_case_alloc(struct conform_case *c);
+/* A copy of the case with storage of its own. Non-zero when out of memory. */
+int conform_case_clone(const struct conform_case *c, struct conform_case *clone);
 void conform_case_fill(struct conform_case *c);
 void conform_case_free(struct conform_case *c);
 /* Outputs back to poison; an input that is also an output is filled again. */

@@ -60,6 +60,7 @@ static void child_main(const struct device *device, int fd)
     snprintf(text, sizeof(text), "%d", device->threads);
     set_or_unset("TENON_THREADS", device->threads ? text : NULL);
     device_child(device, fd);
+    munmap(device->arena, device->arena_size);
     fflush(NULL);
     _exit(__lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check() ? CHILD_LEAKED : 0);
 }
@@ -72,11 +73,15 @@ static int child_fork(struct device *device)
     fflush(NULL);
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
         return -1;
+    /* An arena is the runner's and its own device's: another process that inherited it would keep its pages alive, and
+     * a leak checker that reads all memory there is would bring untouched ones into being. */
+    madvise(device->arena, device->arena_size, MADV_DOFORK);
     device->pid = fork();
     if (device->pid == 0) {
         close(pair[0]);
         child_main(device, pair[1]);
     }
+    madvise(device->arena, device->arena_size, MADV_DONTFORK);
     close(pair[1]);
     if (device->pid < 0) {
         close(pair[0]);
@@ -273,6 +278,6 @@ void device_get(const struct device *device, const struct device_ask *ask, struc
         memcpy(to->data + to->lead - from->before, device->arena + from->first - from->before,
                from->before + from->size);
     }
-    if (ask->used > (UINT64_C(16) << 20)) /* give large cases back */
+    if (ask->used > (UINT64_C(256) << 20)) /* give large cases back */
         madvise(device->arena, ask->used, MADV_REMOVE);
 }

@@ -332,7 +332,7 @@ static void hostile_one(void *context, struct spoil *spoil)
     snprintf(result.name, sizeof(result.name), "%s hostile: %s", result.group, spoil->name);
     suite_repro(suite->options, &suite->device, NULL, number, &result);
     got = spoil->c;
-    if (spoil_storage(spoil) == 0 && case_clone(&spoil->c, &got) == 0) {
+    if (spoil_storage(spoil) == 0 && conform_case_clone(&spoil->c, &got) == 0) {
         if (run_spoil(suite, spoil, &got, &result))
             result.outcome = RESULT_FAIL;
         else if (result.outcome != RESULT_SKIP)

@@ -4,6 +4,7 @@
  * `tenon conform`: options, and the order of the suite: memory first, then what must be refused, then the cases. */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <tenon/tenon.h>
@@ -266,6 +267,10 @@ int tenon__conform_main(int argc, char **argv)
     int parsed = parse(&options, argc, argv), status;
     if (parsed)
         return parsed > 0 ? 0 : 2;
+#ifdef M_TRIM_THRESHOLD /* a case's storage is taken and given back a dozen times: keep its pages */
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
     if (options.matrix)
         return suite_matrix(&options);
     suite.device = (struct device){

@@ -184,7 +184,7 @@ static void judge(uint32_t number, uint64_t n, int (*plain)(struct conform_case 
             bail("out of memory");
         conform_case_fill(&c);
         c.op->expect(&c, want);
-        if (case_clone(&c, &got))
+        if (conform_case_clone(&c, &got))
             bail("out of memory");
         naive(&got, fault);
         if (compare_reference(&c, &got, want, &result))

@@ -64,7 +64,7 @@ int suite_attempt(struct device *device, const struct conform_case *c, struct co
                   struct device_answer *answer, struct result *result)
 {
     struct device_ask ask;
-    if (case_clone(c, got)) {
+    if (conform_case_clone(c, got)) {
         snprintf(result->why, sizeof(result->why), "the suite is out of memory");
         return -1;
     }

@@ -105,8 +105,6 @@ double suite_now(void);
 
 struct conform_want *want_create(const struct conform_case *c);
 void want_destroy(const struct conform_case *c, struct conform_want *want);
-/* A copy of the case with storage of its own. Non-zero when out of memory. */
-int case_clone(const struct conform_case *c, struct conform_case *clone);
 /* got: the case after a run; c: before it. Outputs against the reference, gaps and inputs against what they were. */
 int compare_reference(const struct conform_case *c, const struct conform_case *got, const struct conform_want *want,
                       struct result *result);
