@@ -62,13 +62,22 @@ AS_VAR_IF([tenon_cv_plugin_ldflags], [yes],
 AC_SUBST([PLUGIN_HARDEN])
 
 dnl ---- processor: which ISA objects the CPU backend has ----
-tenon_isas=scalar
-AS_CASE([$host_cpu], [x86_64|amd64], [tenon_x86=yes; tenon_isas="scalar sse4 avx2 avx512"],
-    [aarch64*|arm64], [tenon_neon=yes; tenon_isas="scalar neon"])
-AM_CONDITIONAL([X86], [test "$tenon_x86" = yes])
-AM_CONDITIONAL([NEON], [test "$tenon_neon" = yes])
-AS_VAR_IF([tenon_x86], [yes], [AC_DEFINE([TENON_HAVE_X86], [1], [build the SSE4, AVX2 and AVX-512 objects])])
-AS_VAR_IF([tenon_neon], [yes], [AC_DEFINE([TENON_HAVE_NEON], [1], [build the NEON objects])])
+AS_CASE([$host_cpu], [x86_64|amd64], [tenon_all_isas="scalar sse4 avx2 avx512"],
+    [aarch64*|arm64], [tenon_all_isas="scalar neon"], [tenon_all_isas=scalar])
+AC_ARG_ENABLE([isa],
+    [AS_HELP_STRING([--enable-isa=LIST], [build these alone of the CPU backend's ISAs, e.g. scalar,avx2 (all that there are for the processor)])],
+    [], [enable_isa=yes])
+AS_CASE([$enable_isa], [yes], [tenon_isas=$tenon_all_isas], [no], [tenon_isas=scalar], [
+    tenon_isas=scalar
+    for tenon_isa in `echo "$enable_isa" | tr , ' '`; do
+        AS_CASE([" $tenon_all_isas "], [*" $tenon_isa "*], [],
+            [AC_MSG_ERROR([--enable-isa: "$tenon_isa" is not one of: $tenon_all_isas])])
+        AS_VAR_IF([tenon_isa], [scalar], [], [tenon_isas="$tenon_isas $tenon_isa"])
+    done])
+m4_foreach_w([tenon_Isa], [sse4 avx2 avx512 neon], [
+    AS_CASE([" $tenon_isas "], [*" tenon_Isa "*], [tenon_has_isa=yes
+        AC_DEFINE([TENON_HAVE_]m4_toupper(tenon_Isa), [1], [build the objects of this ISA])], [tenon_has_isa=no])
+    AM_CONDITIONAL(m4_toupper(tenon_Isa), [test "$tenon_has_isa" = yes])])
 
 dnl ---- libraries ----
 tenon_missing=

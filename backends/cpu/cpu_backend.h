@@ -47,8 +47,8 @@ struct tenon_queue {
 const struct tenon_host *tenon__cpu_host(void);
 /* host->fail with the text of why. */
 int32_t tenon__cpu_fail(int32_t status, const struct tenon_why *why);
-/* [thread-safe] The operators that were built for one ISA; NULL when the ISA was not built. */
-const struct cpu_op *const *tenon__cpu_ops(int isa, uint32_t *count);
+/* [thread-safe] The operators of one ISA, ending in NULL; NULL when the ISA was not built. */
+const struct cpu_op *const *tenon__cpu_ops(int isa);
 const char *tenon__cpu_isa_name(int isa);
 /* [loader-lock] */
 void tenon__cpu_machine(struct cpu_machine *machine);

@@ -10,13 +10,13 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#ifdef TENON_HAVE_X86
+#ifdef __x86_64__
 #include <cpuid.h>
 #endif
 
 #include "cpu_backend.h"
 
-#ifdef TENON_HAVE_X86
+#ifdef __x86_64__
 /* Which register files the system saves on a context switch. */
 static uint64_t saved_state(void)
 {
@@ -66,7 +66,7 @@ static void find_name(struct cpu_machine *m)
 #else
 static void find_features(struct cpu_machine *m)
 {
-#ifdef TENON_HAVE_NEON
+#ifdef __aarch64__
     m->has[CPU_ISA_NEON] = 1; /* part of aarch64 */
 #else
     (void)m;
@@ -120,11 +120,8 @@ void tenon__cpu_machine(struct cpu_machine *m)
     memset(m, 0, sizeof *m);
     find_features(m);
     m->has[CPU_ISA_SCALAR] = 1;
-    for (int isa = 0; isa < CPU_ISA_COUNT; isa++) {
-        uint32_t count;
-        if (!tenon__cpu_ops(isa, &count))
-            m->has[isa] = 0;
-    }
+    for (int isa = 0; isa < CPU_ISA_COUNT; isa++)
+        m->has[isa] = m->has[isa] && tenon__cpu_ops(isa);
     int l1 = -1, l2 = -1, l3 = -1;
 #ifdef _SC_LEVEL1_DCACHE_SIZE
     l1 = _SC_LEVEL1_DCACHE_SIZE;

@@ -10,12 +10,10 @@
 
 static const struct cpu_op *find_op(const struct tenon_device *device, uint32_t op)
 {
-    uint32_t count;
-    const struct cpu_op *const *ops = tenon__cpu_ops(device->isa, &count);
-    for (uint32_t i = 0; i < count; i++)
-        if (ops[i]->op == op)
-            return ops[i];
-    return NULL;
+    const struct cpu_op *const *ops = tenon__cpu_ops(device->isa);
+    while (*ops && (*ops)->op != op)
+        ops++;
+    return *ops;
 }
 
 static int32_t fill_plan(struct tenon_plan *plan, const struct tenon_device *device, const struct tenon_op_desc *desc)

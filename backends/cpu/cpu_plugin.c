@@ -1,86 +1,31 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The entry of the CPU backend, and the operators' tables, an ISA each. */
+ * The entry of the CPU backend, and which ISAs it has. */
 #include "config.h"
 
 #include <stddef.h>
 
 #include "cpu_backend.h"
 
-/* Every object of every ISA defines one table an operator; ops.def says which there are. */
-#define DECLARE(isa, name) extern const struct cpu_op tenon__##name##_##isa;
-#define TENON_OP(number, name) DECLARE(scalar, name)
-#include <tenon/ops.def>
-#undef TENON_OP
-#define TENON_OP(number, name) &tenon__##name##_scalar,
-static const struct cpu_op *const ops_scalar[] = {
-#include <tenon/ops.def>
-};
-#undef TENON_OP
-
-#ifdef TENON_HAVE_X86
-#define TENON_OP(number, name) DECLARE(sse4, name) DECLARE(avx2, name) DECLARE(avx512, name)
-#include <tenon/ops.def>
-#undef TENON_OP
-#define TENON_OP(number, name) &tenon__##name##_sse4,
-static const struct cpu_op *const ops_sse4[] = {
-#include <tenon/ops.def>
-};
-#undef TENON_OP
-#define TENON_OP(number, name) &tenon__##name##_avx2,
-static const struct cpu_op *const ops_avx2[] = {
-#include <tenon/ops.def>
-};
-#undef TENON_OP
-#define TENON_OP(number, name) &tenon__##name##_avx512,
-static const struct cpu_op *const ops_avx512[] = {
-#include <tenon/ops.def>
-};
-#undef TENON_OP
-#endif
-
-#ifdef TENON_HAVE_NEON
-#define TENON_OP(number, name) DECLARE(neon, name)
-#include <tenon/ops.def>
-#undef TENON_OP
-#define TENON_OP(number, name) &tenon__##name##_neon,
-static const struct cpu_op *const ops_neon[] = {
-#include <tenon/ops.def>
-};
-#undef TENON_OP
-#endif
-
-static const struct {
-    const char *name;
-    const struct cpu_op *const *ops; /* NULL: not built for this architecture */
-} isas[CPU_ISA_COUNT] = {
-    [CPU_ISA_SCALAR] = {"scalar", ops_scalar},
-#ifdef TENON_HAVE_X86
-    [CPU_ISA_SSE4] = {"sse4", ops_sse4},
-    [CPU_ISA_AVX2] = {"avx2", ops_avx2},
-    [CPU_ISA_AVX512] = {"avx512", ops_avx512},
-#else
-    [CPU_ISA_SSE4] = {"sse4", NULL},
-    [CPU_ISA_AVX2] = {"avx2", NULL},
-    [CPU_ISA_AVX512] = {"avx512", NULL},
-#endif
-#ifdef TENON_HAVE_NEON
-    [CPU_ISA_NEON] = {"neon", ops_neon},
-#else
-    [CPU_ISA_NEON] = {"neon", NULL},
-#endif
+#define CPU_ISA(name, number) extern const struct cpu_op *const tenon__cpu_ops_##name[];
+#include "cpu_isas.def"
+#undef CPU_ISA
+static const struct cpu_op *const *const tables[CPU_ISA_COUNT] = {
+#define CPU_ISA(name, number) [CPU_ISA_##number] = tenon__cpu_ops_##name,
+#include "cpu_isas.def"
+#undef CPU_ISA
 };
 
-const struct cpu_op *const *tenon__cpu_ops(int isa, uint32_t *count)
+const struct cpu_op *const *tenon__cpu_ops(int isa)
 {
-    *count = sizeof ops_scalar / sizeof ops_scalar[0];
-    return isas[isa].ops;
+    return tables[isa];
 }
 
 const char *tenon__cpu_isa_name(int isa)
 {
-    return isas[isa].name;
+    static const char *const names[CPU_ISA_COUNT] = {"scalar", "sse4", "avx2", "avx512", "neon"};
+    return names[isa];
 }
 
 static const struct tenon_host *the_host;

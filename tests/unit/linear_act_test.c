@@ -13,7 +13,7 @@ enum { VALUES = 20011 }; /* no multiple of any vector */
 
 static float in[VALUES], out[VALUES];
 
-static int apply(const struct isa *isa, uint32_t act, float alpha, float threshold, int64_t n)
+static void apply(const struct isa *isa, uint32_t act, float alpha, float threshold, int64_t n)
 {
     float one = 1.0f;
     const struct test_linear t = {.tensor = {[TENON_LINEAR_X] = test_matrix(TENON_F32, 1, 1, 0),
@@ -21,7 +21,7 @@ static int apply(const struct isa *isa, uint32_t act, float alpha, float thresho
                                              [TENON_LINEAR_Y] = test_matrix(TENON_F32, 1, n, 0)},
                                   .ptr = {[TENON_LINEAR_X] = &one, [TENON_LINEAR_W] = in, [TENON_LINEAR_Y] = out},
                                   .params = {.act = act, .alpha = alpha, .threshold = threshold}};
-    return test_linear_run(isa, &t);
+    test_linear_run(isa, &t);
 }
 
 /* Units of the last place of `want`, in which `got` is off; below 2^-126 units are those of 2^-126. */
@@ -43,8 +43,8 @@ static void check_units(const struct isa *isa, uint32_t act, const char *name, f
         in[i] = (float)(i % 3 == 0 ? 8 * u : i % 3 == 1 ? 110 * u : ldexp(u, (int)(test_random(&seed) % 250) - 125));
     }
     double worst = 0, at = 0;
-    const int status = apply(isa, act, alpha, 0.25f, VALUES);
-    for (int i = 0; i < VALUES && status == 0; i++) {
+    apply(isa, act, alpha, 0.25f, VALUES);
+    for (int i = 0; i < VALUES; i++) {
         const long double want = test_act(act, (long double)in[i], (long double)alpha, 0.25L);
         double u = units(out[i], want);
         /* Where x (g (1 + 2 alpha) - alpha) crosses zero a relative error means nothing: measured by its parts. */
@@ -55,7 +55,7 @@ static void check_units(const struct isa *isa, uint32_t act, const char *name, f
             at = (double)in[i];
         }
     }
-    if (!ok(status == 0 && worst <= most, "%s: %s, alpha %g: within %g units", isa->name, name, (double)alpha, most))
+    if (!ok(worst <= most, "%s: %s, alpha %g: within %g units", isa->name, name, (double)alpha, most))
         tap_note("%g units at %a", worst, at);
 }
 
@@ -66,7 +66,7 @@ static void check_edges(const struct isa *isa, uint32_t act, const char *name, f
     int good = 1;
     for (int i = 0; i < EDGES; i++)
         in[i] = edge[i];
-    good &= apply(isa, act, alpha, 0.25f, EDGES) == 0;
+    apply(isa, act, alpha, 0.25f, EDGES);
     for (int i = 0; i < EDGES; i++) {
         const long double want = test_act(act, (long double)edge[i], (long double)alpha, 0.25L);
         if (units(out[i], want) > 64) {

@@ -4,96 +4,22 @@
 
 #include <float.h>
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "linear_cpu.h"
 
-extern const struct cpu_op tenon__linear_scalar, tenon__linear_sse4, tenon__linear_avx2, tenon__linear_avx512,
-    tenon__linear_neon;
-
-const struct isa *test_isa(unsigned i)
+void test_linear_run(const struct isa *isa, const struct test_linear *t)
 {
-    static struct isa isas[5];
-    static unsigned n;
-    if (n == 0) {
-        isas[n++] = (struct isa){"scalar", &tenon__linear_scalar, 0};
-#if defined(TENON_HAVE_X86)
-        if (__builtin_cpu_supports("sse4.1"))
-            isas[n++] = (struct isa){"sse4", &tenon__linear_sse4, 0};
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-            isas[n++] = (struct isa){"avx2", &tenon__linear_avx2, 1};
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-            isas[n++] = (struct isa){"avx512", &tenon__linear_avx512, 1};
-#elif defined(TENON_HAVE_NEON)
-        isas[n++] = (struct isa){"neon", &tenon__linear_neon, 1};
-#endif
-    }
-    return i < n ? &isas[i] : NULL;
-}
-
-/* A host that knows the order of its parallel regions. */
-struct region {
-    void (*fn)(void *context, uint32_t i);
-    void *context;
-    uint32_t n;
-    atomic_uint next;
-};
-
-struct test_host {
-    struct tenon_host host;
-    int order;
-};
-
-static void *region_thread(void *context)
-{
-    struct region *r = context;
-    for (uint32_t i; (i = atomic_fetch_add(&r->next, 1)) < r->n;)
-        r->fn(r->context, i);
-    return NULL;
-}
-
-static void run_parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void *context, uint32_t i),
-                         void *context)
-{
-    const int order = ((const struct test_host *)(const void *)host)->order;
-    struct region r = {fn, context, n, 0};
-    pthread_t thread[8];
-    int started = 0;
-    if (order <= 0) {
-        for (uint32_t i = 0; i < n; i++)
-            fn(context, order == TEST_DESCENDING ? n - 1 - i : i);
-        return;
-    }
-    while (started < order - 1 && started < 8 && pthread_create(&thread[started], NULL, region_thread, &r) == 0)
-        started++;
-    region_thread(&r);
-    while (started > 0)
-        pthread_join(thread[--started], NULL);
-}
-
-int test_linear_run(const struct isa *isa, const struct test_linear *t)
-{
-    const struct test_host host = {.host = {.struct_size = sizeof host.host, .parallel = run_parallel},
-                                   .order = t->order};
-    const struct cpu_env env = {
-        .host = &host.host, .threads = t->threads ? t->threads : 1, .l1 = 32 << 10, .l2 = 512 << 10, .l3 = 8 << 20};
-    struct cpu_plan plan = {.op = isa->linear, .env = &env, .n_tensors = TENON_LINEAR_N_TENSORS};
-    memcpy(plan.tensor, t->tensor, sizeof t->tensor);
-    memcpy(plan.params, &t->params, sizeof t->params);
-    if (isa->linear->plan(&plan) != 0)
-        return -1;
-    char *block = malloc(plan.workspace + 64);
-    if (!block)
-        return -1;
-    char *workspace = block + (64 - (uintptr_t)block % 64) % 64;
-    memset(workspace, 0xff, plan.workspace);
-    isa->linear->run(&plan, t->ptr, workspace);
-    free(block);
-    return 0;
+    const struct test_call call = {.op = TENON_OPNUM_linear,
+                                   .n_tensors = TENON_LINEAR_N_TENSORS,
+                                   .tensor = t->tensor,
+                                   .ptr = t->ptr,
+                                   .params = &t->params,
+                                   .params_size = sizeof t->params,
+                                   .order = t->order,
+                                   .threads = t->threads};
+    test_call(isa, &call);
 }
 
 struct tenon_tensor test_matrix(uint32_t dtype, int64_t rows, int64_t cols, int64_t stride)

@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What the unit tests of the CPU's linear share: the tables of all ISAs that this machine runs, called without a
- * plugin, a plan object or a host library around them. */
+ * What the unit tests of the CPU's linear share. */
 #ifndef TENON_TEST_LINEAR_CPU_H
 #define TENON_TEST_LINEAR_CPU_H
 
 #include <tenon/ops/linear.h>
 
-#include "../../backends/cpu/cpu.h"
-
-struct isa {
-    const char *name;
-    const struct cpu_op *linear;
-    int fma; /* sums with fused multiply-add: all of these agree bit for bit */
-};
-
-/* The i-th ISA that can run here; NULL past the last. */
-const struct isa *test_isa(unsigned i);
-
-/* How host->parallel runs: ascending, descending, or on this many threads. */
-enum { TEST_ASCENDING = 0, TEST_DESCENDING = -1 };
+#include "isa.h"
 
 /* Everything of one call. Zero fields: absent or the default. */
 struct test_linear {
@@ -31,8 +18,7 @@ struct test_linear {
     uint32_t threads; /* env.threads */
 };
 
-/* Plans and runs with a workspace of just the right size, filled with NaN. 0, or -1 when out of memory. */
-int test_linear_run(const struct isa *isa, const struct test_linear *t);
+void test_linear_run(const struct isa *isa, const struct test_linear *t);
 
 /* A matrix with this row stride (0: dense). */
 struct tenon_tensor test_matrix(uint32_t dtype, int64_t rows, int64_t cols, int64_t stride);

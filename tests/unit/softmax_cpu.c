@@ -4,103 +4,23 @@
 #include "config.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../tap.h"
 #include "softmax_cpu.h"
 
-extern const struct cpu_op tenon__softmax_scalar, tenon__softmax_sse4, tenon__softmax_avx2, tenon__softmax_avx512,
-    tenon__softmax_neon;
-
-const struct isa *test_isa(unsigned i)
-{
-    static struct isa all[5];
-    unsigned n = 0;
-    all[n++] = (struct isa){"scalar", &tenon__softmax_scalar};
-#if defined(TENON_HAVE_X86)
-    if (__builtin_cpu_supports("sse4.1"))
-        all[n++] = (struct isa){"sse4", &tenon__softmax_sse4};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        all[n++] = (struct isa){"avx2", &tenon__softmax_avx2};
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        all[n++] = (struct isa){"avx512", &tenon__softmax_avx512};
-#elif defined(TENON_HAVE_NEON)
-    all[n++] = (struct isa){"neon", &tenon__softmax_neon};
-#endif
-    return i < n ? &all[i] : NULL;
-}
-
-/* order: 0 ascending, -1 descending, n > 0: on n threads. */
-struct test_host {
-    struct tenon_host host;
-    int order;
-    char text[240];
-};
-
-struct region {
-    void (*fn)(void *context, uint32_t i);
-    void *context;
-    uint32_t n;
-    atomic_uint next;
-};
-
-static void *region_thread(void *context)
-{
-    struct region *r = context;
-    for (uint32_t i; (i = atomic_fetch_add(&r->next, 1)) < r->n;)
-        r->fn(r->context, i);
-    return NULL;
-}
-
-static void run_parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void *context, uint32_t i),
-                         void *context)
-{
-    const int order = ((const struct test_host *)(const void *)host)->order;
-    struct region r = {fn, context, n, 0};
-    pthread_t thread[8];
-    int started = 0;
-    if (order <= 0) {
-        for (uint32_t i = 0; i < n; i++)
-            fn(context, order < 0 ? n - 1 - i : i);
-        return;
-    }
-    while (started < order - 1 && started < 8 && pthread_create(&thread[started], NULL, region_thread, &r) == 0)
-        started++;
-    region_thread(&r);
-    while (started > 0)
-        pthread_join(thread[--started], NULL);
-}
-
-static int32_t record_failure(const struct tenon_host *host, int32_t status, const char *message)
-{
-    struct test_host *h = (struct test_host *)(uintptr_t)(const void *)host;
-    size_t n = strlen(message);
-    memcpy(h->text, message, n < sizeof h->text ? n + 1 : sizeof h->text);
-    return status;
-}
-
 void test_softmax_run(const struct isa *isa, const struct test_softmax *c)
 {
-    struct test_host host = {
-        .host = {.struct_size = sizeof host.host, .parallel = run_parallel, .fail = record_failure}, .order = c->order};
-    const struct cpu_env env = {
-        .host = &host.host, .threads = c->threads ? c->threads : 1, .l1 = 32 << 10, .l2 = 256 << 10, .l3 = 1 << 20};
-    struct cpu_plan plan = {.op = isa->op, .env = &env, .n_tensors = N};
-    memcpy(plan.tensor, c->tensor, sizeof c->tensor);
-    memcpy(plan.params, &c->params, sizeof c->params);
-    if (isa->op->plan(&plan) != 0)
-        bail("plan: %s", host.text);
-    void *workspace = plan.workspace ? aligned_alloc(64, (size_t)((plan.workspace + 63) / 64 * 64)) : NULL;
-    if (plan.workspace && !workspace)
-        bail("out of memory");
-    if (workspace)
-        memset(workspace, 0xff, plan.workspace);
-    isa->op->run(&plan, c->ptr, workspace);
-    free(workspace);
+    const struct test_call call = {.op = TENON_OPNUM_softmax,
+                                   .n_tensors = N,
+                                   .tensor = c->tensor,
+                                   .ptr = c->ptr,
+                                   .params = &c->params,
+                                   .params_size = sizeof c->params,
+                                   .order = c->order,
+                                   .threads = c->threads};
+    test_call(isa, &call);
 }
 
 static uint64_t random_state = 7;

@@ -1,26 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What the unit tests of the CPU's softmax share: the tables of all ISAs that this machine runs, called without a
- * plugin, a plan object or a host library around them. */
+ * What the unit tests of the CPU's softmax share. */
 #ifndef TENON_TEST_SOFTMAX_CPU_H
 #define TENON_TEST_SOFTMAX_CPU_H
 
 #include <tenon/ops/softmax.h>
 
-#include "../../backends/cpu/cpu.h"
+#include "isa.h"
 
 enum { N = TENON_SOFTMAX_N_TENSORS, STAT0 = TENON_SOFTMAX_MAX };
 
-struct isa {
-    const char *name;
-    const struct cpu_op *op;
-};
-
-/* The i-th ISA that can run here; NULL past the last. */
-const struct isa *test_isa(unsigned i);
-
-/* Everything of one call. order: 0 ascending, -1 descending, n > 0: on n threads. */
+/* Everything of one call. order: as in struct test_call. */
 struct test_softmax {
     struct tenon_tensor tensor[N];
     void *ptr[N];
@@ -30,7 +21,6 @@ struct test_softmax {
     uint32_t threads;
 };
 
-/* Plans and runs with a workspace of just the right size, filled with NaN. */
 void test_softmax_run(const struct isa *isa, const struct test_softmax *c);
 
 enum { BIAS = 1, MASK = 2, VALID = 4, SCALE = 8, SINK = 16, STATS = 32, TEMP = 64, ROW_SCALE = 128 };

@@ -5,25 +5,21 @@
 #endif
 #include <stddef.h>
 
+#include "../isa_runs.h"
 #include "simd_probe.h"
 
-extern const struct probe probe_scalar, probe_sse4, probe_avx2, probe_avx512, probe_neon;
+#define CPU_ISA(name, number) extern const struct probe probe_##name;
+#include "../../../backends/cpu/cpu_isas.def"
+#undef CPU_ISA
 
 const struct probe *probe_at(unsigned i)
 {
-    const struct probe *all[5];
+    const struct probe *all[CPU_ISA_COUNT];
     unsigned n = 0;
-    all[n++] = &probe_scalar;
-#if defined(TENON_HAVE_X86)
-    if (__builtin_cpu_supports("sse4.1"))
-        all[n++] = &probe_sse4;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        all[n++] = &probe_avx2;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        all[n++] = &probe_avx512;
-#elif defined(TENON_HAVE_NEON)
-    all[n++] = &probe_neon;
-#endif
+#define CPU_ISA(name, number)                                                                                          \
+    if (test_isa_runs(CPU_ISA_##number))                                                                               \
+        all[n++] = &probe_##name;
+#include "../../../backends/cpu/cpu_isas.def"
+#undef CPU_ISA
     return i < n ? all[i] : NULL;
 }
