@@ -22,7 +22,7 @@ build() {
 build usual "" || { sed 's/^/# /' "$dir/cc.log" | head -20; skip "the program for the cases cannot be built here"; }
 build cut "-DWHOLE_COLS=64u -DSOFTWARE_DEPTH=64u" || exit 99
 count=16
-[ "$TENON_TEST_LEVEL" = full ] && count=100
+[ "$TENON_TEST_LEVEL" = full ] && count=40
 for program in usual cut; do
     for op in $(sed -n 's/^TENON_OP([0-9]*, *\([a-z0-9_]*\)).*/\1/p' "$src/plugin-api/tenon/ops.def"); do
         n=$((n + 1))
