@@ -20,7 +20,7 @@ extern char **environ;
 static char *settings[MAX_SETTINGS]; /* "NAME=value" */
 static uint32_t n_settings;
 static int privileged;
-static uint32_t threads;
+static uint32_t threads, processors;
 static char threads_text[16];
 static char *cache_dir;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -75,6 +75,13 @@ static void warn_misspelt(void)
 }
 
 #define MAX_THREADS 1024
+static uint32_t find_processors(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) ? (int)sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT(&set);
+    return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (uint32_t)n;
+}
+
 /* $TENON_THREADS, else the processors this process may use. */
 static uint32_t find_threads(void)
 {
@@ -86,9 +93,7 @@ static uint32_t find_threads(void)
             return (uint32_t)n;
         fprintf(stderr, "tenon: warn: TENON_THREADS=%.32s is not a number from 1 to %d; ignored\n", text, MAX_THREADS);
     }
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) ? (int)sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT(&set);
-    return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (uint32_t)n;
+    return processors;
 }
 
 static void take_copy(void)
@@ -102,6 +107,7 @@ static void take_copy(void)
             }
     if (!privileged)
         find_cache_dir();
+    processors = find_processors();
     threads = find_threads();
     snprintf(threads_text, sizeof threads_text, "%u", threads);
     warn_misspelt();
@@ -111,6 +117,12 @@ uint32_t tenon__threads(void)
 {
     pthread_once(&once, take_copy);
     return threads;
+}
+
+uint32_t tenon__processors(void)
+{
+    pthread_once(&once, take_copy);
+    return processors;
 }
 
 int tenon__privileged(void)

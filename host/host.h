@@ -68,6 +68,8 @@ const char *tenon__config(const char *id, const char *key);
 int tenon__privileged(void);
 /* Threads of the built-in pool, the caller's included: TENON_THREADS or the processors. */
 uint32_t tenon__threads(void);
+/* Those this process may use. */
+uint32_t tenon__processors(void);
 
 /* ---- alloc.c ---- */
 

@@ -124,8 +124,10 @@ void tenon__parallel(const struct tenon_host *host, uint32_t n, void (*fn)(void 
     if (tenon__threads() > 1) {
         pthreadpool_t mine = get_pool();
         if (mine) {
+            /* Workers that wait for the next loop by spinning keep the others from the processors they need. */
+            uint32_t flags = tenon__threads() > tenon__processors() ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0;
             SHOWS(&loop);
-            pthreadpool_parallelize_1d(mine, body_pool, &loop, n, 0);
+            pthreadpool_parallelize_1d(mine, body_pool, &loop, n, flags);
             SEES(&loop);
             return;
         }

@@ -85,6 +85,10 @@ check "they report the same in the same order" 0 cmp "$scratch/one" "$scratch/tw
 check "every 100th case" 0 "$tenon" conform --device cpu --op linear --every 100
 check "of which there are fewer" 0 test "$(grep -c 'linear case' "$scratch/out")" -lt 10
 check "every: none" 2 "$tenon" conform --device cpu --every 0
+check "three counts of threads" 0 "$tenon" conform --device cpu --op linear --every 100 --threads 1,2,5
+check "threads: none" 2 "$tenon" conform --device cpu --threads 0
+check "threads: not a list" 2 "$tenon" conform --device cpu --threads 1,,2
+check "threads: too many counts" 2 "$tenon" conform --device cpu --threads 1,2,3,4,5,6,7,8,9
 check "jobs: none" 2 "$tenon" conform --device cpu --jobs 0
 
 check "an operator that does not exist" 1 "$tenon" conform --device cpu --op no_such_operator

@@ -34,6 +34,7 @@ static const char usage[] =
     "  --format FORMAT  tap (default), json, junit or html\n"
     "  --report DIR     also write report.jsonl, card.json and card.txt there\n"
     "  --stop           end at the first failure\n"
+    "  --threads LIST   counts of threads whose bits must agree, on devices that use the host's (1,2,3,7)\n"
     "  --jobs N         that many processes side by side, each with the device (1)\n"
     "  --timeout S      seconds until a case counts as hung (60)\n"
     "  --help           this text\n"
@@ -70,8 +71,28 @@ static int number(const char *option, const char *word, uint64_t *value)
     return -1;
 }
 
+static int take_threads(struct options *o, const char *list)
+{
+    const char *at = list;
+    o->n_threads = 0;
+    for (;;) {
+        char *end;
+        long n = strtol(at, &end, 10);
+        if (end == at || n < 1 || n > 1024 || (*end && *end != ',') || o->n_threads == MAX_WORKERS) {
+            fprintf(stderr, "tenon conform: --threads \"%s\": must be at most %d numbers from 1 to 1024 with commas\n",
+                    list, MAX_WORKERS);
+            return -1;
+        }
+        o->threads[o->n_threads++] = (int)n;
+        if (!*end)
+            return 0;
+        at = end + 1;
+    }
+}
+
 enum {
     OPT_DEVICE = 256,
+    OPT_THREADS,
     OPT_PLUGIN,
     OPT_ISA,
     OPT_LEVEL,
@@ -146,6 +167,8 @@ static int take_option(struct options *o, int option, const char *word)
         }
         o->jobs = (uint32_t)value;
         return 0;
+    case OPT_THREADS:
+        return take_threads(o, word);
     case OPT_TIMEOUT:
         if (number("--timeout", word, &value) || value == 0 || value > 86400)
             return -1;
@@ -167,8 +190,8 @@ static int parse(struct options *o, int argc, char **argv)
         {"matrix", 0, NULL, OPT_MATRIX}, {"format", 1, NULL, OPT_FORMAT},
         {"report", 1, NULL, OPT_REPORT}, {"timeout", 1, NULL, OPT_TIMEOUT},
         {"stop", 0, NULL, OPT_STOP},     {"jobs", 1, NULL, OPT_JOBS},
-        {"every", 1, NULL, OPT_EVERY},   {"help", 0, NULL, OPT_HELP},
-        {NULL, 0, NULL, 0},
+        {"every", 1, NULL, OPT_EVERY},   {"threads", 1, NULL, OPT_THREADS},
+        {"help", 0, NULL, OPT_HELP},     {NULL, 0, NULL, 0},
     };
     int option;
     optind = 0; /* the command has parsed its own words with the same function */
@@ -243,26 +266,29 @@ static void run_all(void *context)
     suite->report.broken |= device_stop(&suite->device);
 }
 
-/* The same device with 1, 2, 3 and 7 threads, where the host's threads matter. */
+/* The same device with other counts of threads, where the host's threads matter. */
 static void start_workers(struct suite *suite)
 {
-    static const int threads[MAX_WORKERS] = {1, 2, 3, 7};
+    const struct options *o = suite->options;
     if (suite->device.opened.info.type != TENON_TYPE_CPU || suite->device.opened.info.caps & TENON_CAP_SOFTWARE)
         return;
-    for (uint32_t i = 0; i < MAX_WORKERS; i++) {
-        suite->worker[i] = (struct device){.selector = suite->device.selector,
-                                           .plugin = suite->device.plugin,
-                                           .isa = suite->device.isa,
-                                           .timeout = suite->device.timeout,
-                                           .threads = threads[i]};
-        suite->n_workers++;
-    }
+    for (uint32_t i = 0; i < o->n_threads; i++)
+        suite->worker[suite->n_workers++] = (struct device){.selector = suite->device.selector,
+                                                            .plugin = suite->device.plugin,
+                                                            .isa = suite->device.isa,
+                                                            .timeout = suite->device.timeout,
+                                                            .threads = o->threads[i]};
 }
 
 int tenon__conform_main(int argc, char **argv)
 {
-    struct options options = {
-        .only = -1, .timeout = DEFAULT_TIMEOUT, .jobs = 1, .every = 1, .profile = profile_by_name("core")};
+    struct options options = {.only = -1,
+                              .timeout = DEFAULT_TIMEOUT,
+                              .jobs = 1,
+                              .every = 1,
+                              .threads = {1, 2, 3, 7},
+                              .n_threads = 4,
+                              .profile = profile_by_name("core")};
     struct suite suite = {.options = &options};
     int parsed = parse(&options, argc, argv), status;
     if (parsed)

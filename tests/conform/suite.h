@@ -13,6 +13,7 @@ enum { REFERENCE_NONE, REFERENCE_TAKEN, REFERENCE_CHECKED }; /* of a result: tak
 enum { FORMAT_TAP, FORMAT_JSON, FORMAT_JUNIT, FORMAT_HTML, FORMAT_COUNT };
 #define CARD_OPS        32
 #define MAX_JOBS        64
+#define MAX_WORKERS     8
 #define DEFAULT_TIMEOUT 60
 #define CARD_IMPLS      48
 
@@ -22,7 +23,8 @@ struct options {
     int level, format, matrix, have_seed, stop;
     uint64_t seed, every;
     int64_t only; /* --case, else -1 */
-    uint32_t jobs;
+    uint32_t jobs, n_threads;
+    int threads[MAX_WORKERS];
     double timeout;
 };
 
@@ -120,7 +122,6 @@ uint64_t hash_outputs(const struct conform_case *c);
 
 /* ---- parts of the suite ---- */
 
-#define MAX_WORKERS 4
 struct suite {
     const struct options *options;
     struct report report;

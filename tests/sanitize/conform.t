@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The conformance suite's quick level (for threads each third case of it) in a tree configured with --enable-sanitize, on each device
+# The conformance suite's quick level in a tree configured with --enable-sanitize, on each device
 # of $TENON_SANITIZE_DEVICES (cpu and vulkan). No sanitizer may have anything to say of our frames. The device process is a fork of the
 # instrumented runner: a report in it ends it with a status that is no answer, or with one that the result "device: it closes" does
 # not take; besides, whatever any process reports goes to files that this script looks at. What drivers do among themselves is
@@ -23,14 +23,11 @@ n=0
 failed=0
 echo "TAP version 14"
 sanitizers=$(sed -n 's/^SAN_FLAGS = //p' "$top/Makefile")
-# Threads meet in what all cases share, so a third of them shows it; memory is each case's own.
-every=1
-case $sanitizers in *thread*) every=3 ;; esac
 for device in ${TENON_SANITIZE_DEVICES:-cpu vulkan}; do
     n=$((n + 1))
     rm -f "$scratch"/report.*
     begin=$(date +%s)
-    "$tenon" conform --device "$device" --level quick --every $every --timeout 900 >"$scratch/out" 2>"$scratch/err"
+    "$tenon" conform --device "$device" --level quick --timeout 900 >"$scratch/out" 2>"$scratch/err"
     status=$?
     seconds=$(($(date +%s) - begin))
     if [ $status -eq 3 ]; then
