@@ -29,6 +29,8 @@ files_of OP_CPU 'backends/cpu/ops/@_cpu*.c'
 files_of OP_CPU_HEADER_FILES 'backends/cpu/ops/@_cpu*.h'
 files_of OP_GPU 'shaders/@_gpu*.c'
 files_of OP_CONTRACT_TESTS 'tests/abi/ops/@_contract*.c'
+files_of OP_FAULTS 'tests/conform/faulty/@_faults*.c'
+files_of OP_WRONG 'tests/conform/faulty/@_wrong*.c'
 files_of OP_REFERENCES 'tests/conform/ops/@_ref*.c' 'tests/conform/ops/@_suite*.[ch]'
 # A kernel belongs to no operator alone (several recipes may launch it), so all of them are listed.
 printf 'GPU_KERNELS ='

@@ -7,7 +7,7 @@
 #include <string.h>
 #include "softmax_suite.h"
 
-#define QUICK_CASES 540
+#define QUICK_CASES 544
 #define FULL_CASES  3600
 #define SOAK_CASES  100000
 
@@ -145,6 +145,17 @@ static const struct softmax_special quick_specials[] = {
     SPIKES(4),
     SPIKES(5),
 };
+/* Those before them: features that the general ones do not put to the test, each alone. */
+static const struct softmax_feature {
+    int64_t rows, cols;
+    uint32_t kind, post, adaptive, masking, fill;
+} quick_features[] = {
+    /* entropies between those where the published polynomial is below 1 */
+    {.rows = 9, .cols = 33, .adaptive = 1, .fill = FILL_NORMAL},
+    {.rows = 6, .cols = 200, .adaptive = 1, .fill = FILL_WIDE},
+    {.rows = 7, .cols = 100, .post = TENON_SOFTMAX_POST_HARD, .fill = FILL_TIES},
+    {.rows = 5, .cols = 37, .kind = TENON_SOFTMAX_SCALE, .masking = 1, .fill = FILL_NORMAL},
+};
 static const struct softmax_special full_specials[] = {
     {1, 16777216, 0, FILL_NORMAL, TENON_F32, 0},
     {1, 16777216, 4, FILL_EXACT, TENON_F32, 0},
@@ -169,7 +180,9 @@ static const struct softmax_special full_specials[] = {
     LENGTHS(TENON_SOFTMAX_STABLEMAX),
     LENGTHS(TENON_SOFTMAX_SCALE),
 };
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define COUNT(a)      (sizeof(a) / sizeof((a)[0]))
+#define SPECIALS_FROM (QUICK_CASES - COUNT(quick_specials))
+#define FEATURES_FROM (SPECIALS_FROM - COUNT(quick_features))
 
 static TENON_PRINTF(2, 3) void append(struct conform_case *c, const char *format, ...)
 {
@@ -216,6 +229,19 @@ static void make_special(struct conform_case *c, const struct softmax_special *s
                                                                 : CONFORM_RANDOM;
     set_x_like(c, TENON_SOFTMAX_X, s->dtype, 0, s->rows, s->cols, 0);
     set_outputs(c, s->dtype, 0, s->rows, s->cols, c->number % 2 == 0, c->number ? hash | 2 : UINT64_C(0xffffffff0002));
+}
+
+static void make_feature(struct conform_case *c, const struct softmax_feature *f)
+{
+    struct tenon_softmax_params *p = params_of(c);
+    p->kind = f->kind;
+    p->post = f->post;
+    p->adaptive = f->adaptive;
+    c->own[0] = f->fill;
+    c->mode = f->fill <= FILL_DEEP ? CONFORM_RANDOM : CONFORM_ADVERSARIAL;
+    set_x_like(c, TENON_SOFTMAX_X, TENON_F32, 0, f->rows, f->cols, 0);
+    set_sides(c, &options[0], f->masking, f->rows, f->cols, 0, 0);
+    set_outputs(c, TENON_F32, 0, f->rows, f->cols, 1, UINT64_C(0xffffffff0002));
 }
 
 /* Coprime moduli: every pair of values of two tables meets within their product of cases. */
@@ -370,8 +396,10 @@ static void softmax_make(struct conform_case *c)
     uint64_t n = c->number;
     if (n < COUNT(first_specials))
         make_special(c, &first_specials[n]);
-    else if (n < QUICK_CASES && n >= QUICK_CASES - COUNT(quick_specials))
-        make_special(c, &quick_specials[n - (QUICK_CASES - COUNT(quick_specials))]);
+    else if (n < QUICK_CASES && n >= SPECIALS_FROM)
+        make_special(c, &quick_specials[n - SPECIALS_FROM]);
+    else if (n < SPECIALS_FROM && n >= FEATURES_FROM)
+        make_feature(c, &quick_features[n - FEATURES_FROM]);
     else if (n >= QUICK_CASES && n - QUICK_CASES < COUNT(full_specials))
         make_special(c, &full_specials[n - QUICK_CASES]);
     else if (n & 1)

@@ -4,3 +4,8 @@
 #define tenon__conform_linear_check  wrong_linear_check
 #include "wrong.h"
 #include "../ops/linear_ref.c"
+
+const struct wrong_op wrong_linear = {
+    wrong_linear_expect,
+    {WRONG_get_off, WRONG_exp_off, WRONG_erfc_off, WRONG_atan_off},
+};
