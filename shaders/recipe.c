@@ -91,3 +91,48 @@ uint64_t tenon__gpu_grid(const struct gpu_limits *limits, uint64_t n, uint32_t g
     groups[2] = 1;
     return x * y;
 }
+
+/* Of row_sum; TN_SUM_WORDS of lib/spread.h. */
+enum { SUM_SPAN = 65536, SUM_BYTES = 40, JOIN_LOCAL = 64 };
+
+static uint64_t pieces_of(uint64_t cols)
+{
+    return (cols + SUM_SPAN - 1) / SUM_SPAN;
+}
+
+uint64_t tenon__gpu_row_sums_bytes(uint64_t rows, uint64_t cols)
+{
+    return rows * pieces_of(cols) * SUM_BYTES;
+}
+
+int tenon__gpu_row_sums(struct gpu_recipe *recipe, const struct gpu_limits *limits, const struct gpu_row_sums *job)
+{
+    const uint64_t pieces = pieces_of(job->cols);
+    struct gpu_launch *launch = gpu_recipe_add(recipe, "row_sum", job->local);
+    if (launch == NULL)
+        return 0;
+    (void)tenon__gpu_grid(limits, job->rows * pieces, launch->groups);
+    gpu_launch_buffer(launch, job->slot, job->first);
+    gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, job->sums);
+    gpu_launch_u32(launch, (uint32_t)job->cols);
+    gpu_launch_u32(launch, (uint32_t)job->stride);
+    gpu_launch_u32(launch, SUM_SPAN);
+    gpu_launch_u32(launch, (uint32_t)pieces);
+    gpu_launch_u32(launch, tenon__gpu_dtype(job->dtype));
+    gpu_launch_u32(launch, job->shift);
+    launch = gpu_recipe_add(recipe, "row_sum_join", JOIN_LOCAL);
+    if (launch == NULL)
+        return 0;
+    /* Invocations that are too many do nothing, so a grid may have more than enough. */
+    const uint64_t groups = (job->rows + JOIN_LOCAL - 1) / JOIN_LOCAL, most = limits->groups_max[0];
+    launch->groups[0] = (uint32_t)(groups < most ? groups : most);
+    launch->groups[1] = (uint32_t)((groups + launch->groups[0] - 1) / launch->groups[0]);
+    launch->groups[2] = 1;
+    gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, job->sums);
+    gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, job->result);
+    gpu_launch_u32(launch, (uint32_t)job->rows);
+    gpu_launch_u32(launch, (uint32_t)pieces);
+    gpu_launch_u32(launch, job->result_stride);
+    gpu_launch_u32(launch, job->result_at);
+    return 1;
+}

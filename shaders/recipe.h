@@ -36,4 +36,19 @@ uint32_t tenon__gpu_shift(const struct gpu_rows *rows, uint64_t row, uint64_t co
  * left. Returns the number of groups. */
 uint64_t tenon__gpu_grid(const struct gpu_limits *limits, uint64_t n, uint32_t groups[3]);
 
+/* Sums of the finite entries of rows of floats without any rounding, for means that cancel (lib/spread.h). */
+#define GPU_EXACT_Q 0x1p-6 /* below: theta = mean + std * Q needs them */
+struct gpu_row_sums {
+    uint64_t rows, cols;
+    uint32_t dtype, shift, local;          /* of the rows, whose buffer the caller binds; of the work-groups */
+    uint64_t stride;                       /* elements from row to row */
+    int32_t slot;
+    uint64_t first;                        /* byte offset of the first row, a multiple of 4 */
+    uint64_t sums, result;                 /* byte offsets in the scratch: room for the pieces; what results */
+    uint32_t result_stride, result_at;     /* of row r, three words from r * result_stride + result_at on */
+};
+uint64_t tenon__gpu_row_sums_bytes(uint64_t rows, uint64_t cols);
+/* 0: no memory. */
+int tenon__gpu_row_sums(struct gpu_recipe *recipe, const struct gpu_limits *limits, const struct gpu_row_sums *job);
+
 #endif

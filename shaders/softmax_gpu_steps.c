@@ -7,12 +7,13 @@
  * on cols, types and attributes, never on rows or strides. */
 #include "softmax_gpu.h"
 
+#include <math.h>
 #include <stdio.h>
 #include "../plugin-api/normal.h"
 
 /* Of lib/softmax_work.h. */
 enum { PART_WHOLE = 0, PART_TILE = 1, PART_JOIN = 2 };
-enum { STATE_WORDS = 36, BINS = 256, RECORD_WORDS = 16, LANES = 16 };
+enum { STATE_WORDS = 40, EXACT_WORD = 37, BINS = 256, RECORD_WORDS = 16, LANES = 16 };
 enum { JOIN_LOCAL = 64 };
 
 #define STATE_ROWS (UINT64_C(1) << 18)
@@ -26,6 +27,8 @@ struct job {
     uint64_t rows, cols, pitch, tile, tiles;
     uint32_t local;
     uint32_t digits, cuts, steps;
+    double quantile; /* STAT_TOPK's Q */
+    int exact;       /* its mean needs exact sums */
     uint64_t states, records; /* byte offsets in the scratch */
 };
 
@@ -58,7 +61,10 @@ static void count_steps(struct job *job)
         job->digits = 4 + (job->cols > 1 ? (bits_of(job->cols - 1) + 7) / 8 : 1);
         support = job->digits + 1;
     } else if (p->support == TENON_SOFTMAX_SUPPORT_STAT_TOPK) {
+        const double tail = job->cols > p->k ? (double)p->k / (double)job->cols : 0.5;
         support = 3;
+        job->quantile = -tenon__normal_quantile(tail);
+        job->exact = job->cols > p->k && fabs(job->quantile) < GPU_EXACT_Q;
     }
     if (is_cut(p)) {
         /* From a step of Newton's method to the next, the product of value and slope falls to a quarter at least; it
@@ -97,7 +103,7 @@ static uint32_t options_of(const struct job *job, uint32_t part)
     const uint32_t margin = of->wanted >> (TENON_SOFTMAX_MARGIN - TENON_SOFTMAX_MAX) & 1u;
     return p->kind | p->empty_row << 4 | p->support << 6 | has_mult << 8 | has_scale << 9 | sink << 10 | part << 12 |
            p->post << 14 | (p->adaptive != 0) << 16 | margin << 17 |
-           (p->sigmoid_rule == TENON_SOFTMAX_BIAS_FIXED) << 18;
+           (p->sigmoid_rule == TENON_SOFTMAX_BIAS_FIXED) << 18 | (uint32_t)job->exact << 24;
 }
 
 /* One value a row: element `row` of a list, or the only one. */
@@ -153,6 +159,15 @@ static int add_logits(struct job *job, const struct chunk *at)
     return 1;
 }
 
+/* The sums of the logits, to the states. */
+static int add_sums(struct job *job, const struct chunk *at)
+{
+    const struct gpu_row_sums sums = {.rows = at->n, .cols = job->cols, .dtype = TENON_F32, .local = job->local,
+                                      .slot = GPU_SLOT_SCRATCH, .stride = job->pitch, .sums = job->records,
+                                      .result = job->states, .result_stride = STATE_WORDS, .result_at = EXACT_WORD};
+    return tenon__gpu_row_sums(job->recipe, job->limits, &sums);
+}
+
 static float eps_of(const struct tenon_softmax_params *p)
 {
     return p->eps >= 0 ? p->eps : p->kind == TENON_SOFTMAX_SOFTPICK ? 1e-6f : 1e-5f;
@@ -169,7 +184,6 @@ static int add_part(struct job *job, const struct chunk *at, uint32_t part, uint
         add(job, "softmax_steps", joins ? join_local : job->local, joins ? rows : at->groups);
     if (launch == NULL)
         return 0;
-    const double tail = job->cols > p->k ? (double)p->k / (double)job->cols : 0.5;
     gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, 0);
     tenon__gpu_bind(launch, &of->mult, 0, 0);
     bind_list(launch, &of->row_scale, at->row);
@@ -187,7 +201,8 @@ static int add_part(struct job *job, const struct chunk *at, uint32_t part, uint
     gpu_launch_f32(launch, p->inv_temp);
     gpu_launch_f32(launch, eps_of(p));
     gpu_launch_f32(launch, p->kind == TENON_SOFTMAX_QUAD_NORM ? p->quad_c : p->sigmoid_bias);
-    gpu_launch_f32(launch, p->support == TENON_SOFTMAX_SUPPORT_STAT_TOPK ? (float)-tenon__normal_quantile(tail) : 0);
+    gpu_launch_f32(launch, (float)job->quantile);
+    gpu_launch_f32(launch, (float)(job->quantile - (double)(float)job->quantile));
     gpu_launch_f32(launch, p->adaptive_gate);
     gpu_launch_f32(launch, p->adaptive_c0);
     gpu_launch_f32(launch, p->adaptive_c1);
@@ -261,7 +276,7 @@ static uint64_t chunk_rows(const struct job *job)
 
 static int add_chunk(struct job *job, const struct chunk *at)
 {
-    const int all = job->cols == 0 || add_logits(job, at);
+    const int all = job->cols == 0 || (add_logits(job, at) && (!job->exact || add_sums(job, at)));
     if (!all || !add_steps(job, at))
         return 0;
     if (job->cols && job->of->y.slot != GPU_SLOT_NONE && !add_finish(job, at))
@@ -293,6 +308,8 @@ int32_t tenon__softmax_steps(const struct tenon_softmax_params *params, const st
     recipe->scratch = job.records;
     if (job.tiles > 1)
         recipe->scratch += most * job.tiles * 4 * (job.digits ? BINS : RECORD_WORDS);
+    else if (job.exact)
+        recipe->scratch += tenon__gpu_row_sums_bytes(most, job.cols);
     snprintf(recipe->impl, sizeof(recipe->impl), "softmax_steps%s", job.tiles > 1 ? ", rows in tiles" : "");
     for (struct chunk at = {0}; at.row < job.rows; at.row += at.n) {
         at.n = job.rows - at.row < most ? job.rows - at.row : most;

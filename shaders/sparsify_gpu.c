@@ -5,7 +5,8 @@
  *
  * Where entries are judged one by one and y is all that is asked for, sparsify_map: one read, one write. TOPK first
  * finds the cut of each row, by a work-group of sparsify_select where a row is short, else by rounds of select and
- * sparsify_pick; STAT_TOPK finds theta (sparsify_stat, sparsify_theta).
+ * sparsify_pick; STAT_TOPK finds theta (sparsify_stat, sparsify_theta;
+ * near k = cols/2 with exact sums, row_sum).
  * Compact outputs, counts and ties need the order of the columns: sparsify_count counts segments, sparsify_scan and
  * sparsify_ends add them up, sparsify_emit writes. Ties at a cut are rare: sparsify_map writes the rows without, and
  * the other launches have nothing to do there. */
@@ -45,7 +46,8 @@ struct job {
     uint64_t segments;   /* of a row */
     uint64_t span;       /* columns of one */
     uint64_t map_span, pieces; /* columns of a work-group of sparsify_map, and how many a row has */
-    int batch, stat, cut, ordered;
+    int batch, stat, cut, ordered, exact; /* exact: theta needs exact sums */
+    double quantile;                      /* STAT_TOPK's Q */
 };
 
 /* A chunk of rows, and where its scratch lies. */
@@ -112,6 +114,8 @@ static void choose_rule(struct job *job)
     job->threshold = bits_of(p->t);
     job->batch = p->kind == TENON_SPARSIFY_BATCH_TOPK;
     job->stat = p->kind == TENON_SPARSIFY_STAT_TOPK && !trivial;
+    job->quantile = job->stat ? -tenon__normal_quantile((double)p->k / (double)job->cols) : 0;
+    job->exact = job->stat && fabs(job->quantile) < GPU_EXACT_Q;
     job->cut = (p->kind == TENON_SPARSIFY_TOPK && !trivial) || (job->batch && p->k > 0);
     if (p->kind == TENON_SPARSIFY_RELU)
         job->threshold = 0;
@@ -297,10 +301,22 @@ static void add_pair(struct gpu_launch *launch, double value)
     gpu_launch_f32(launch, (float)(value - (double)high));
 }
 
+/* To the words of the states that theta does not need itself. */
+static int add_sums(struct job *job, const struct chunk *at)
+{
+    struct gpu_row_sums sums = {.rows = at->rows, .cols = job->cols, .dtype = job->x.dtype, .local = job->local,
+                                .shift = tenon__gpu_shift(&job->x, at->row, 0), .slot = job->x.slot,
+                                .stride = stride_of(&job->x, at->rows), .sums = at->bins,
+                                .result_stride = STATE_BYTES / 4, .result_at = 1};
+    sums.first = at->row * job->x.stride * job->x.size & ~UINT64_C(3);
+    return tenon__gpu_row_sums(job->recipe, job->limits, &sums);
+}
+
 static int add_theta(struct job *job, const struct chunk *at)
 {
     const uint64_t pieces = shares_of(job, at->rows).pieces, span = shares_of(job, at->rows).span;
-    const double n = (double)job->cols;
+    if (job->exact && !add_sums(job, at))
+        return 0;
     struct gpu_launch *launch = add(job, "sparsify_stat", job->local, at->rows * pieces);
     if (launch == NULL)
         return 0;
@@ -314,16 +330,15 @@ static int add_theta(struct job *job, const struct chunk *at)
     launch = add_lists(job, "sparsify_theta", at->rows);
     if (launch == NULL)
         return 0;
-    tenon__gpu_bind(launch, &job->x, at->row, 0);
     gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, at->bins);
     gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, 0);
     gpu_launch_u32(launch, (uint32_t)at->rows);
-    gpu_launch_u32(launch, stride_of(&job->x, at->rows));
+    gpu_launch_u32(launch, (uint32_t)job->cols);
+    gpu_launch_u32(launch, (uint32_t)span);
     gpu_launch_u32(launch, (uint32_t)pieces);
-    gpu_launch_u32(launch, word_of(job, at));
-    add_pair(launch, 1.0 / n);
-    add_pair(launch, 1.0 / (n - (double)job->params->ddof));
-    add_pair(launch, -tenon__normal_quantile((double)job->params->k / n));
+    gpu_launch_u32(launch, job->params->ddof);
+    gpu_launch_u32(launch, (uint32_t)job->exact);
+    add_pair(launch, job->quantile);
     return 1;
 }
 
@@ -450,7 +465,9 @@ static int32_t add_all(struct job *job)
         at.lists = at.totals + at.rows * TOTAL_BYTES;
         at.bins = at.lists + at.rows * job->segments * SEGMENT_BYTES;
         const struct shares s = shares_of(job, at.rows);
-        const uint64_t scratch = at.bins + (job->cut || job->stat ? s.groups * BINS_BYTES : 0);
+        uint64_t scratch = at.bins + (job->cut || job->stat ? s.groups * BINS_BYTES : 0);
+        if (job->exact && at.bins + tenon__gpu_row_sums_bytes(at.rows, job->cols) > scratch)
+            scratch = at.bins + tenon__gpu_row_sums_bytes(at.rows, job->cols);
         if (job->recipe->n > LAUNCHES_MAX)
             return unsupported(job, "x: too many rows for the launches of a plan");
         if (!add_chunk(job, &at))

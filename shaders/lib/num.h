@@ -63,6 +63,19 @@ TN_RUNTIME(#endif)
 #undef xb
 #undef x_pair
 
+/* x * 2^e, in steps that the type has. */
+TN_FN float tn_shifted(float x, int e)
+{
+    float result = x;
+    int left = e;
+    for (uint k = 0u; k < 5u; k += 1u) {
+        int step = max(min(left, 126), -126);
+        result = result * tn_pow2(tn_real(step));
+        left -= step;
+    }
+    return result;
+}
+
 /* ln x for normal x > 0. */
 TN_FN float tn_log(float x)
 {

@@ -10,6 +10,7 @@
 #include "num.h"
 #include "order.h"
 #include "reduce.h"
+#include "spread.h"
 
 /* An entry that does not exist: masked, or outside the support. A logit that is NaN has other bits. */
 #define SW_GONE 0xffffffffu
@@ -39,6 +40,7 @@
 #define SW_FIXED_BIAS (options & 0x40000u)
 #define SW_DT_Y ((options >> 19) & 7u)         /* softmax_finish */
 #define SW_Y_SHIFT ((options >> 22) & 3u)
+#define SW_EXACT (options & 0x1000000u)        /* STAT_TOPK: the sum is in the state already */
 
 #define SW_WHOLE 0u /* a work-group does whole rows */
 #define SW_TILE 1u  /* a tile of a row: what it found goes to a record */
@@ -102,11 +104,13 @@
 #define SW_LEFT 29u      /* how many of those that agree so far */
 #define SW_DONE 30u      /* digits, tau, SUM2: nothing is left to do */
 #define SW_ABOVE 31u
-#define SW_MEAN_V 32u    /* STAT_TOPK: of v * V_FACTOR */
+#define SW_MEAN_V 32u    /* STAT_TOPK: of v * V_FACTOR; a float pair with MEAN_REST */
 #define SW_THETA 33u
 #define SW_SHORT 34u
 #define SW_POWER 35u      /* z is scaled by 2^-POWER */
-#define SW_STATE_WORDS 36u
+#define SW_MEAN_REST 36u
+#define SW_SUM_V 37u      /* STAT_TOPK: the exact sum of v, three words (tn_exact_sum) */
+#define SW_STATE_WORDS 40u
 
 #define SW_NORMAL 0u
 #define SW_NAN 1u
@@ -154,19 +158,6 @@ TN_FN tn_vf sw_score(uint kind, tn_vf v, float m, float t, float v_factor, float
 TN_FN int sw_exponent(float x)
 {
     return max(tn_as_int((tn_bits(x) >> 23) & 255u) - 128, -127);
-}
-
-/* x * 2^e, in steps that the type has. */
-TN_FN float sw_shifted(float x, int e)
-{
-    float result = x;
-    int left = e;
-    for (uint k = 0u; k < 5u; k += 1u) {
-        int step = max(min(left, 126), -126);
-        result = result * tn_pow2(tn_real(step));
-        left -= step;
-    }
-    return result;
 }
 
 #endif

@@ -162,6 +162,14 @@ double conform_get(const void *first, uint32_t dtype, int64_t element);
 void conform_set(void *first, uint32_t dtype, int64_t element, double value);
 /* Spacing of the type at |value|, with its subnormal spacing as the least. */
 double conform_ulp(uint32_t dtype, double value);
+
+/* A sum of finite doubles without any rounding: parts that do not overlap, from the smallest (Shewchuk 1997). */
+struct conform_exact {
+    double part[48]; /* 2100 bits in parts of 53 */
+    int n;
+};
+void conform_exact_add(struct conform_exact *sum, double value);
+double conform_exact_total(const struct conform_exact *sum);
 float conform_half_to_float(uint16_t half);
 uint16_t conform_float_to_half(float value);
 uint16_t conform_float_to_bfloat(float value);

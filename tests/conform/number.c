@@ -165,3 +165,24 @@ const uint32_t conform_specials[CONFORM_SPECIALS] = {
     0x7f000000, 0xff000000, 0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, /* infinities */
     0x7fc00000, 0xffc00000, 0x7f800001, 0xffbfffff, /* NaNs: quiet, negative, signalling payloads */
 };
+
+void conform_exact_add(struct conform_exact *sum, double value)
+{
+    int kept = 0;
+    for (int i = 0; i < sum->n; i++) {
+        const double part = sum->part[i], s = value + part, b = s - value, rest = (value - (s - b)) + (part - b);
+        if (rest != 0)
+            sum->part[kept++] = rest;
+        value = s;
+    }
+    sum->part[kept] = value;
+    sum->n = kept + 1;
+}
+
+double conform_exact_total(const struct conform_exact *sum)
+{
+    double all = 0;
+    for (int i = 0; i < sum->n; i++)
+        all += sum->part[i];
+    return all;
+}

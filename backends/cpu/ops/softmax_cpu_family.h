@@ -125,6 +125,12 @@ static int exps_row(const struct run *run, struct row *r, int64_t row, struct pa
     return finish(run, r, row, p, sink);
 }
 
+static void merge_terms(const struct row *r, struct part *to, const struct part *p)
+{
+    (void)r;
+    to->s += p->s;
+}
+
 static void share_row(const struct run *run, struct row *r, const struct part *p, tile_fn *sum)
 {
     struct family *f = r->family;
@@ -132,7 +138,7 @@ static void share_row(const struct run *run, struct row *r, const struct part *p
     const double eps = prepare_share(r, p, run->s->kind);
     r->reference = p->m;
     part_init(&total);
-    sweep(run, r, sum, merge_spread, &total);
+    sweep(run, r, sum, merge_terms, &total);
     f->sum = total.s > 0.0 ? (float)(total.s + eps) : 1.0f; /* without any weight all terms are 0 */
 }
 

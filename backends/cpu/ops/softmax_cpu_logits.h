@@ -22,7 +22,6 @@ struct family {
     int32_t cut;              /* support TOPK: keys above it stay, and those equal up to .. */
     int64_t last, last_nan;   /* .. this column; NaNs up to that one */
     float theta;              /* support STAT_TOPK: what is above it stays */
-    double mean;
     float before, after;      /* z = v * before * after, by a power of two too small where it might overflow */
     float one, c;             /* STABLEMAX: 1 and its factor; QUAD_NORM: c; SOFTPICK: e^-K (so scaled) */
     float sum;                /* y = term / sum */

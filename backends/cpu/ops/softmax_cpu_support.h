@@ -5,6 +5,7 @@
 #ifndef TENON_SOFTMAX_CPU_SUPPORT_H
 #define TENON_SOFTMAX_CPU_SUPPORT_H
 
+#include "lib/spread.h"
 #include "softmax_cpu_logits.h"
 
 static void keys_tile(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part)
@@ -82,51 +83,44 @@ static void support_best(const struct run *run, const struct row *r, const struc
 
 /* ---- the threshold of a normal distribution ---- */
 
-SIMD_FN void spread_of(const struct row *r, int64_t c0, int64_t c1, struct part *part, int squares)
-{
-    const struct family *f = r->family;
-    double sums[BLOCK] = {0};
-    for (int64_t c = c0; c < c1; c++) {
-        const float v = f->v[c];
-        const double d = (double)v - f->mean;
-        sums[c % BLOCK] += v > MINUS_INF ? squares ? d * d : d : 0.0;
-    }
-    part->s = block_sum(sums);
-    part->a = 0.0;
-}
-
-static void mean_tile(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part)
+static void spread_part(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part)
 {
     (void)s;
-    spread_of(r, c0, c1, part, 0);
+    const struct spread t = spread_tile(r->family->v + c0, c1 - c0, 1);
+    part->n = (int64_t)t.n;
+    part->s = t.sum;
+    part->q = t.squares;
 }
 
-static void square_tile(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part)
-{
-    (void)s;
-    spread_of(r, c0, c1, part, 1);
-}
-
+/* part->a: the low part of the sum. */
 static void merge_spread(const struct row *r, struct part *to, const struct part *p)
 {
+    struct spread all = {(double)to->n, to->s, to->a, to->q};
+    const struct spread one = {(double)p->n, p->s, 0.0, p->q};
     (void)r;
-    to->s += p->s;
+    spread_merge(&all, &one);
+    to->n = (int64_t)all.n;
+    to->s = all.sum;
+    to->a = all.low;
+    to->q = all.squares;
 }
 
 static void support_above(const struct run *run, const struct row *r, const struct part *p)
 {
     struct family *f = r->family;
-    struct part sum, squares;
-    const double n = (double)p->n;
+    struct part part;
     if (p->nans > 0 || p->m == INFINITY) /* no threshold */
         return;
-    part_init(&sum);
-    part_init(&squares);
-    f->mean = 0.0;
-    sweep(run, r, mean_tile, merge_spread, &sum);
-    f->mean = p->n > 0 ? sum.s / n : 0.0;
-    sweep(run, r, square_tile, merge_spread, &squares);
-    const double theta = f->mean + (p->n > 0 ? sqrt(squares.s / n) : 0.0) * run->s->quantile;
+    part_init(&part);
+    sweep(run, r, spread_part, merge_spread, &part);
+    struct spread spread = {(double)part.n, part.s, part.a, part.q};
+    if (spread_cancels(&spread, 0.0, run->s->quantile)) { /* too rare to be shared out */
+        struct spread_exact exact = {{0}};
+        spread_exact_add(&exact, f->v, r->cols); /* -Inf and GONE are not finite */
+        spread.sum = spread_exact_sum(&exact);
+        spread.low = 0.0;
+    }
+    const double theta = p->n > 0 ? spread_theta(&spread, 0.0, run->s->quantile) : 0.0;
     /* v > theta, with the largest float that is not above it */
     f->theta = (float)theta;
     if ((double)f->theta > theta)

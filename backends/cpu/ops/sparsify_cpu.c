@@ -34,9 +34,13 @@
     {                                                                          \
         row_keys(r, c0, c1, keys, DTYPE);                                      \
     }                                                                          \
-    static void sums_##dtype(const struct row *r, int64_t c0, int64_t c1, double *sums) \
+    static struct spread spread_##dtype(const struct row *r, int64_t c0, int64_t c1) \
     {                                                                          \
-        row_sums(r, c0, c1, sums, DTYPE);                                      \
+        return row_spread(r, c0, c1, DTYPE);                                   \
+    }                                                                          \
+    static void exact_##dtype(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to) \
+    {                                                                          \
+        row_exact(r, c0, c1, to, DTYPE);                                       \
     }
 TYPE(f32, TENON_F32)
 TYPE(f16, TENON_F16)
@@ -46,7 +50,8 @@ struct sweeps {
     uint32_t dtype;
     sweep_fn *map[RULES], *sweep[RULES];
     void (*keys)(const struct row *r, int64_t c0, int64_t c1, int32_t *keys);
-    void (*sums)(const struct row *r, int64_t c0, int64_t c1, double *sums);
+    struct spread (*spread)(const struct row *r, int64_t c0, int64_t c1);
+    void (*exact)(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to);
 };
 #define ALL(form, dtype)                                                       \
     {                                                                          \
@@ -54,9 +59,9 @@ struct sweeps {
             form##_shift_##dtype, form##_soft_##dtype, form##_cut_##dtype      \
     }
 static const struct sweeps all_sweeps[] = {
-    {TENON_F32, ALL(map, f32), ALL(sweep, f32), keys_f32, sums_f32},
-    {TENON_F16, ALL(map, f16), ALL(sweep, f16), keys_f16, sums_f16},
-    {TENON_BF16, ALL(map, bf16), ALL(sweep, bf16), keys_bf16, sums_bf16},
+    {TENON_F32, ALL(map, f32), ALL(sweep, f32), keys_f32, spread_f32, exact_f32},
+    {TENON_F16, ALL(map, f16), ALL(sweep, f16), keys_f16, spread_f16, exact_f16},
+    {TENON_BF16, ALL(map, bf16), ALL(sweep, bf16), keys_bf16, spread_bf16, exact_bf16},
 };
 
 static const char *const rule_names[RULES] = {"abs_gt", "abs_ge", "gt", "ge", "relu", "shift", "soft", "cut"};
@@ -104,7 +109,8 @@ static void choose_rule(struct sparsify *s, const struct tenon_sparsify_params *
     s->map = w->map[s->rule];
     s->sweep = w->sweep[s->rule];
     s->keys = w->keys;
-    s->sums = w->sums;
+    s->spread = w->spread;
+    s->exact = w->exact;
 }
 
 /* How the work is shared out, and the workspace for it: units where tiles are, then for each task room for keys or

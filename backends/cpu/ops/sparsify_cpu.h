@@ -17,6 +17,7 @@
 #include "lib/block.h"
 #include "lib/element.h"
 #include "lib/select.h"
+#include "lib/spread.h"
 
 /* The first seven are kinds. */
 enum {
@@ -39,7 +40,8 @@ struct sparsify {
     sweep_fn *map;    /* y alone, of entries that are judged one by one */
     sweep_fn *sweep;  /* everything, in order */
     void (*keys)(const struct row *r, int64_t c0, int64_t c1, int32_t *keys);
-    void (*sums)(const struct row *r, int64_t c0, int64_t c1, double *sums);
+    struct spread (*spread)(const struct row *r, int64_t c0, int64_t c1);
+    void (*exact)(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to);
     int64_t rows, cols, kmax;
     int64_t x_stride, y_stride, cidx_stride, cval_stride; /* bytes from row to row */
     int64_t k, tiles, size; /* size: bytes of an element */

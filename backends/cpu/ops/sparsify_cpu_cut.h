@@ -14,7 +14,7 @@
 
 /* A tile of a row where tiles are shared out (a whole row when it is no longer than one). */
 struct unit {
-    double sums[2];
+    struct spread spread;
     int64_t above, ties; /* counted */
     int64_t n, equal;    /* what its sweep begins with */
     uint8_t special;
@@ -189,45 +189,49 @@ static void cut_row(const struct run *run, struct row *r, int32_t *room)
 
 /* ---- theta ---- */
 
-static void set_theta(const struct sparsify *s, struct row *r, const double *sums)
+/* NaN where an entry is not finite: that keeps nothing. */
+static void set_theta(const struct sparsify *s, struct row *r, struct spread *spread)
 {
-    const double n = (double)s->cols, mean = sums[0] / n;
-    double variance = (sums[1] - sums[0] * mean) / (n - (double)s->ddof);
-    if (variance < 0.0) /* not NaN: that stays, and keeps nothing */
-        variance = 0.0;
-    r->t = (float)(mean + sqrt(variance) * s->quantile);
+    const double ddof = (double)s->ddof;
+    if (spread_cancels(spread, ddof, s->quantile)) { /* too rare to be shared out */
+        struct spread_exact exact = {{0}};
+        for (int64_t c0 = 0; c0 < s->cols; c0 += TILE)
+            s->exact(r, c0, s->cols - c0 < TILE ? s->cols : c0 + TILE, &exact);
+        spread->sum = spread_exact_sum(&exact);
+        spread->low = 0.0;
+    }
+    r->t = (float)spread_theta(spread, ddof, s->quantile);
 }
 
-static void sum_unit(struct group *g, int64_t u, uint32_t task)
+static void spread_unit(struct group *g, int64_t u, uint32_t task)
 {
     const struct row r = unit_row(g, u);
     int64_t c0, c1;
     (void)task;
     unit_columns(g->run->s, u, &c0, &c1);
-    g->run->s->sums(&r, c0, c1, g->unit[u].sums);
+    g->unit[u].spread = g->run->s->spread(&r, c0, c1);
 }
 
 static void theta_group(struct group *g)
 {
-    double sums[2] = {0, 0};
-    group_spread(g, sum_unit);
-    for (int64_t u = 0; u < g->units; u++) {
-        sums[0] += g->unit[u].sums[0];
-        sums[1] += g->unit[u].sums[1];
-    }
-    set_theta(g->run->s, &g->row, sums);
+    struct spread spread = {0};
+    struct row r = unit_row(g, 0);
+    group_spread(g, spread_unit);
+    for (int64_t u = 0; u < g->units; u++)
+        spread_merge(&spread, &g->unit[u].spread);
+    set_theta(g->run->s, &r, &spread);
+    g->row.t = r.t;
 }
 
 static void theta_row(const struct run *run, struct row *r)
 {
-    double sums[2] = {0, 0};
-    for (int64_t c0 = 0; c0 < run->s->cols; c0 += TILE) {
-        double part[2];
-        run->s->sums(r, c0, run->s->cols - c0 < TILE ? run->s->cols : c0 + TILE, part);
-        sums[0] += part[0];
-        sums[1] += part[1];
+    const struct sparsify *s = run->s;
+    struct spread spread = {0};
+    for (int64_t c0 = 0; c0 < s->cols; c0 += TILE) {
+        const struct spread part = s->spread(r, c0, s->cols - c0 < TILE ? s->cols : c0 + TILE);
+        spread_merge(&spread, &part);
     }
-    set_theta(run->s, r, sums);
+    set_theta(s, r, &spread);
 }
 
 #endif

@@ -183,23 +183,29 @@ SIMD_FN void row_keys(const struct row *r, int64_t c0, int64_t c1, int32_t *keys
     }
 }
 
-/* The sum and the sum of squares of at most a TILE, in doubles: lane l of 16 has the columns l, l + 16, ... */
-SIMD_FN void row_sums(const struct row *r, int64_t c0, int64_t c1, double *sums, uint32_t dtype)
+/* At most a TILE of x as floats, in `room` where they are not. */
+SIMD_FN const float *row_floats(const struct row *r, int64_t c0, int64_t c1, float *room, uint32_t dtype)
 {
-    double s[BLOCK] = {0}, q[BLOCK] = {0};
-    float lanes[BLOCK];
-    for (int64_t c = c0; c < c1; c += BLOCK) {
-        const int n = block_rest(c1 - c);
-        for (int b = 0; b < BLOCK_VECTORS; b++)
-            vf_store(lanes + b * VF, load_x(r->x, c + b * VF, block_count(n, b), dtype));
-        for (int l = 0; l < BLOCK; l++) {
-            const double v = (double)lanes[l];
-            s[l] += v;
-            q[l] += v * v;
-        }
-    }
-    sums[0] = block_sum(s);
-    sums[1] = block_sum(q);
+    if (dtype == TENON_F32)
+        return (const float *)r->x + c0;
+    int64_t c = c0;
+    for (; c + VF <= c1; c += VF)
+        vf_store(room + (c - c0), load_x(r->x, c, VF, dtype));
+    if (c < c1)
+        vf_store_n(room + (c - c0), load_x(r->x, c, (int)(c1 - c), dtype), (int)(c1 - c));
+    return room;
+}
+
+SIMD_FN struct spread row_spread(const struct row *r, int64_t c0, int64_t c1, uint32_t dtype)
+{
+    float room[TILE] __attribute__((aligned(64)));
+    return spread_tile(row_floats(r, c0, c1, room, dtype), c1 - c0, 0);
+}
+
+SIMD_FN void row_exact(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to, uint32_t dtype)
+{
+    float room[TILE] __attribute__((aligned(64)));
+    spread_exact_add(to, row_floats(r, c0, c1, room, dtype), c1 - c0);
 }
 
 #endif

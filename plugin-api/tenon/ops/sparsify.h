@@ -40,9 +40,9 @@
  * SHAPE; y may be x itself (same type and strides), any other overlap is ALIAS. cols == 0: rows are empty. rows == 0:
  * success, flags are zeros. cols < 2^31, rows < 2^32.
  * Determinism: which entries are kept, and with it nnz, cidx and flags, D1; of STAT_TOPK D0: entries within
- * 4u*(|mean| + std*|Q|) + 2^-40*(mean of |x|) of theta may be kept or not (u = 2^-24). Kept values of x are exact,
- * which is D1; differences are rounded once to f32 and, for 16-bit x, once to the type: D1 above 2^-126, below which
- * flush to zero is allowed.
+ * 4u*(|mean| + std*|Q|) of theta may be kept or not (u = 2^-24), also where entries cancel and Q is near 0. Kept values
+ * of x are exact, which is D1; differences are rounded once to f32 and, for 16-bit x, once to the type: D1 above
+ * 2^-126, below which flush to zero is allowed.
  * Rows are independent bitwise, but of BATCH_TOPK. Thread rule: a plan may run on any number of threads at once.
  * Traffic: thresholds 1R+1W; TOPK 2R+1W where a row lies in cache, else 4R+1W as BATCH_TOPK; STAT_TOPK 2R+1W.
  * Sources: Liu et al., "TEAL" (2024); Lee et al., "CATS" (2024); Chen et al., "WINA" (2025); Song et al., "ProSparse"

@@ -7,10 +7,12 @@
 #include <string.h>
 #include "softmax_suite_ref.h"
 
-/* The upper tail k/cols, inverted by halving on erfc: about 1e-15. */
+/* The upper tail k/cols, inverted by halving on erfc: about 1e-15, and 0 is exact. */
 double tenon__softmax_ref_quantile(double k, double cols)
 {
     double low = -40, high = 40;
+    if (2 * k == cols)
+        return 0;
     for (int i = 0; i < 200; i++) {
         double middle = (low + high) / 2;
         if (erfc(middle * 0.70710678118654752440) / 2 > k / cols)
@@ -63,21 +65,21 @@ static void take_best(struct softmax_row *r, int64_t k)
 
 static void take_above(struct softmax_row *r)
 {
-    struct softmax_sum sum = {0, 0}, squares = {0, 0};
+    struct conform_exact sum = {.n = 0}, squares = {.n = 0};
     double mean, std, threshold, band, n = 0;
     for (int64_t j = 0; j < r->cols; j++) {
         if (!r->there[j] || r->v[j] == -(double)INFINITY)
             continue;
         if (isnan(r->v[j]) || isinf(r->v[j]))
             return; /* no threshold */
-        tenon__softmax_ref_add(&sum, r->v[j]);
+        conform_exact_add(&sum, r->v[j]);
         n++;
     }
-    mean = n > 0 ? softmax_total(&sum) / n : 0;
+    mean = n > 0 ? conform_exact_total(&sum) / n : 0;
     for (int64_t j = 0; j < r->cols; j++)
         if (r->there[j] && r->v[j] > -(double)INFINITY)
-            tenon__softmax_ref_add(&squares, (r->v[j] - mean) * (r->v[j] - mean));
-    std = n > 0 ? sqrt(softmax_total(&squares) / n) : 0;
+            conform_exact_add(&squares, (r->v[j] - mean) * (r->v[j] - mean));
+    std = n > 0 ? sqrt(conform_exact_total(&squares) / n) : 0;
     threshold = mean + std * r->quantile;
     band = 4 * SOFTMAX_U * (fabs(mean) + std * fabs(r->quantile)) + r->shift * (2 + fabs(r->quantile));
     for (int64_t j = 0; j < r->cols; j++)

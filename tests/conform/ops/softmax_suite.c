@@ -137,6 +137,8 @@ static const struct softmax_special quick_specials[] = {
     {1, 65537, 0, FILL_EXACT, TENON_F32, 0},
     {1, 131072, 0, FILL_NORMAL, TENON_F32, 0},
     {1, 65538, 0, FILL_WIDE, TENON_F32, 0},
+    {2, 4098, 0, FILL_CANCEL, TENON_F32, TENON_SOFTMAX_LOG_EXP},
+    {2, 140000, 0, FILL_CANCEL, TENON_F32, TENON_SOFTMAX_LOG_EXP},
     {70000, 1, 0, FILL_NORMAL, TENON_F32, 0},
     SPIKES(0),
     SPIKES(1),
@@ -197,7 +199,8 @@ static void name_case(struct conform_case *c)
 {
     static const char *const algos[] = {"auto", "recompute", "reload", "two_pass_ext", "online", "fixed_max"};
     static const char *const fills[] = {"exact",   "normal",   "wide", "deep",   "offset",   "spike",
-                                        "special", "infinite", "ties", "rising", "constant", "golden"};
+                                        "special", "infinite", "ties", "rising", "constant", "golden",
+                                        "cancel"};
     static const char *const kinds[] = {"",           "log_exp ",   "softpick ",  "sparsemax ",
                                         "entmax15 ",  "sigmoid ",   "relu_norm ", "relu2_norm ",
                                         "quad_norm ", "stablemax ", "scale "};
@@ -224,9 +227,13 @@ static void make_special(struct conform_case *c, const struct softmax_special *s
     params_of(c)->kind = s->kind;
     c->own[0] = s->fill;
     c->own[2] = conform_float_bits(1e3f);
-    c->mode = s->fill == FILL_EXACT                             ? CONFORM_EXACT
-              : s->fill == FILL_SPIKE || s->fill == FILL_RISING ? CONFORM_ADVERSARIAL
-                                                                : CONFORM_RANDOM;
+    c->mode = s->fill == FILL_EXACT                                                         ? CONFORM_EXACT
+              : s->fill == FILL_SPIKE || s->fill == FILL_RISING || s->fill == FILL_CANCEL ? CONFORM_ADVERSARIAL
+                                                                                            : CONFORM_RANDOM;
+    if (s->fill == FILL_CANCEL) {
+        params_of(c)->support = TENON_SOFTMAX_SUPPORT_STAT_TOPK;
+        params_of(c)->k = (uint32_t)s->cols / 2;
+    }
     set_x_like(c, TENON_SOFTMAX_X, s->dtype, 0, s->rows, s->cols, 0);
     set_outputs(c, s->dtype, 0, s->rows, s->cols, c->number % 2 == 0, c->number ? hash | 2 : UINT64_C(0xffffffff0002));
 }

@@ -22,7 +22,8 @@ enum {
     FILL_RISING,   /* slowly rising */
     FILL_CONSTANT,
     FILL_COUNT,
-    FILL_GOLDEN = FILL_COUNT /* 1, 2, -1, 0.5 */
+    FILL_GOLDEN = FILL_COUNT, /* 1, 2, -1, 0.5 */
+    FILL_CANCEL               /* huge pairs that cancel, zeros, and one tiny entry, which is the sum of the row */
 };
 /* own[1]: pattern of the mask or of the lengths. */
 enum { PATTERN_HALF, PATTERN_ALL, PATTERN_SOME_EMPTY, PATTERN_ONE, PATTERN_ALTERNATE, PATTERN_COUNT };

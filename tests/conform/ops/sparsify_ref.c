@@ -87,8 +87,8 @@ static void mark_best(struct ref *r, int64_t first, int64_t count, int64_t k)
 static double quantile_above(int64_t k, int64_t n)
 {
     double low = -40, high = 40;
-    if (k > n - k)
-        return -quantile_above(n - k, n);
+    if (k >= n - k)
+        return k == n - k ? 0 : -quantile_above(n - k, n);
     const double tail = (double)k / (double)n;
     for (int i = 0; i < 200; i++) {
         const double middle = (low + high) / 2;
@@ -100,29 +100,25 @@ static double quantile_above(int64_t k, int64_t n)
     return low;
 }
 
-/* Neumaier's compensated sum. */
-static void add(double sum[2], double value)
-{
-    const double t = sum[0] + value;
-    sum[1] += fabs(sum[0]) >= fabs(value) ? sum[0] - t + value : value - t + sum[0];
-    sum[0] = t;
-}
-
 static void find_theta(struct ref *r, int64_t row)
 {
-    double sum[2] = {0, 0}, squares[2] = {0, 0}, size = 0;
+    struct conform_exact sum = {.n = 0}, squares = {.n = 0};
+    r->theta = (double)NAN;
+    r->band = 0;
     for (int64_t j = 0; j < r->cols; j++) {
-        add(sum, side(r->c, TENON_SPARSIFY_X, row * r->cols + j));
-        size += fabs(side(r->c, TENON_SPARSIFY_X, row * r->cols + j)) / (double)r->cols;
+        const double x = side(r->c, TENON_SPARSIFY_X, row * r->cols + j);
+        if (!isfinite(x))
+            return;
+        conform_exact_add(&sum, x);
     }
-    const double mean = (sum[0] + sum[1]) / (double)r->cols;
+    const double mean = conform_exact_total(&sum) / (double)r->cols;
     for (int64_t j = 0; j < r->cols; j++) {
         const double d = side(r->c, TENON_SPARSIFY_X, row * r->cols + j) - mean;
-        add(squares, d * d);
+        conform_exact_add(&squares, d * d);
     }
-    const double std = sqrt((squares[0] + squares[1]) / ((double)r->cols - r->p->ddof));
+    const double std = sqrt(conform_exact_total(&squares) / ((double)r->cols - r->p->ddof));
     r->theta = mean + std * r->Q;
-    r->band = 4 * U * (fabs(mean) + std * fabs(r->Q)) + 0x1p-40 * size + FLOOR;
+    r->band = 4 * U * (fabs(mean) + std * fabs(r->Q)) + FLOOR;
 }
 
 /* ---- entries ---- */

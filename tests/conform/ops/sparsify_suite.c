@@ -99,6 +99,8 @@ static const struct sparsify_special quick_specials[] = {
     {3, 300000, 5000, TENON_SPARSIFY_TOPK, FILL_CONSTANT, TENON_BF16, 3, 5000},
     {2, 100003, 4000, TENON_SPARSIFY_STAT_TOPK, FILL_NORMAL, TENON_F32, 3, 100003},
     {1, 300000, 20000, TENON_SPARSIFY_STAT_TOPK, FILL_OFFSET, TENON_F32, 1, 0},
+    {2, 4098, 2049, TENON_SPARSIFY_STAT_TOPK, FILL_CANCEL, TENON_F32, 3, 4098},
+    {2, 140000, 70000, TENON_SPARSIFY_STAT_TOPK, FILL_CANCEL, TENON_F32, 3, 140000},
     {3, 66000, 300, TENON_SPARSIFY_BATCH_TOPK, FILL_NORMAL, TENON_F32, 3, 400},
     {500, 300, 7, TENON_SPARSIFY_BATCH_TOPK, FILL_RELU, TENON_F16, 3, 20},
     {3, 66000, 12345, TENON_SPARSIFY_BATCH_TOPK, FILL_TIES, TENON_F32, 3, 66000},
@@ -118,7 +120,8 @@ static void name_case(struct conform_case *c)
     static const char *const kinds[] = {"abs_gt",     "abs_ge", "gt",   "ge",         "relu",
                                         "shift_relu", "soft",   "topk", "batch_topk", "stat_topk"};
     static const char *const fills[] = {"exact",    "normal", "offset",   "heavy",      "relu", "special",
-                                        "infinite", "ties",   "constant", "neighbours", "late", "golden"};
+                                        "infinite", "ties",   "constant", "neighbours", "late", "golden",
+                                        "cancel"};
     const struct tenon_sparsify_params *p = params_of(c);
     char *end = c->name + sizeof(c->name), *at = c->name;
     at += snprintf(at, (size_t)(end - at), "%s %lldx%lld %s%s",

@@ -22,7 +22,8 @@ enum {
     FILL_NEIGHBOURS, /* 1 and the numbers next to it: the last bits decide */
     FILL_LATE,       /* the best are the last of the row */
     FILL_COUNT,
-    FILL_GOLDEN = FILL_COUNT /* 1, -2, 0.5, 2, -0.5, 0 */
+    FILL_GOLDEN = FILL_COUNT, /* 1, -2, 0.5, 2, -0.5, 0 */
+    FILL_CANCEL               /* huge pairs that cancel, zeros, and one tiny entry, which is the sum of the row */
 };
 
 static inline int64_t tenon__sparsify_suite_cols(const struct conform_case *c)

@@ -54,6 +54,12 @@ static float x_value(const struct conform_case *c, uint64_t key, int64_t row, in
         return (float)col * (row & 1 ? -0.001f : 0.001f);
     case FILL_GOLDEN:
         return (const float[]){1, -2, 0.5f, 2, -0.5f, 0}[col % 6];
+    case FILL_CANCEL:
+        if (col == cols - 1)
+            return row & 1 ? -3e-20f : 3e-20f;
+        if (col / 2 % 4 == 0 || col >= cols - cols % 2 - 2)
+            return 0.0f;
+        return (col & 1 ? -0x1p100f : 0x1p100f) * conform_normal(key, (uint64_t)(row * cols + col) / 2);
     default:
         return row & 1 ? -3.25f : 3.25f;
     }
