@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Launches of softmax_merge: the states of the rows, one an invocation, then the columns of out_o. */
+ * Launches of softmax_merge: the states of the rows, one an invocation, then the columns of out_o. A device whose loops
+ * end after so many rounds gets the parts in pieces, each by a launch of its own, with what is known so far in the
+ * scratch. */
 #include "recipe.h"
 
 #include <stdio.h>
 #include <tenon/ops/softmax_merge.h>
 
 #define LOCAL         64u
-#define PARTS_MAX     20000u /* gone over three times; some devices stop after 65535 rounds of an invocation's loops */
 #define FACTORS_BYTES (UINT64_C(64) << 20) /* of scratch, which is used again for the next rows */
 
 /* Bits of `wanted` of softmax_merge.k, beside those of the outputs in their order. */
-enum { WANT_O = 32, NORMALISED = 64 };
+enum { WANT_O = 32, NORMALISED = 64, DO_TOP = 128, DO_SUMS = 256, DO_FACTORS = 512 };
+enum { FACTOR_BYTES = 8, CARRY_BYTES = 40, COLUMN_BYTES = 16 };
 
 struct job {
     const struct tenon_softmax_merge_params *params;
@@ -20,6 +22,8 @@ struct job {
     struct gpu_recipe *recipe;
     struct gpu_rows state[4], out[5], o, y;
     uint64_t parts, rows, dv;
+    uint64_t piece;                /* parts that a loop may go over */
+    uint64_t carry;                /* byte offset in the scratch, after the factors */
     uint32_t wanted;
 };
 
@@ -52,64 +56,133 @@ static int32_t read_tensors(struct job *job, const struct tenon_tensor *t)
     job->dv = job->y.slot == GPU_SLOT_NONE ? 0 : job->y.cols;
     if (job->dv)
         job->wanted |= WANT_O | (job->params->o_normalised ? NORMALISED : 0u);
-    if (job->parts > PARTS_MAX)
-        return refuse(job, "m has more than 20000 parts, which GPUs do not merge");
-    if (job->parts * job->rows * 4 > GPU_SPAN ||
+    if (job->parts * job->rows * 4 > GPU_SPAN || (job->dv && job->parts * FACTOR_BYTES > GPU_SPAN) ||
         (job->dv && (job->parts * job->rows * job->o.stride + job->dv) * job->o.size > GPU_SPAN))
-        return refuse(job, "m or o is larger than 2 GiB: a GPU reaches all parts of a row from one address");
+        return refuse(job, "m, o or the weights of a row's parts are beyond 2 GiB, which a GPU does not reach");
     return TENON_OK;
+}
+
+/* Loops over [begin, end) of the rows' parts, those of `what`; rows from `row` on, of which the scratch has the first
+ * `done` before them. */
+static int add_loops(struct job *job, uint64_t row, uint64_t done, uint64_t *count, uint32_t what, uint64_t begin,
+                     uint64_t end)
+{
+    const uint64_t n = *count;
+    struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_merge", LOCAL);
+    if (launch == NULL)
+        return 0;
+    const uint64_t groups = tenon__gpu_grid(job->limits, (n + LOCAL - 1) / LOCAL, launch->groups);
+    *count = groups * LOCAL < n ? groups * LOCAL : n;
+    for (uint32_t i = 0; i < 4; i++)
+        tenon__gpu_bind(launch, &job->state[i], 0, row);
+    for (uint32_t i = 0; i < 5; i++)
+        tenon__gpu_bind(launch, &job->out[i], 0, row);
+    const int factors = job->dv && job->parts, carries = job->piece < job->parts;
+    gpu_launch_buffer(launch, factors ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, done * job->parts * FACTOR_BYTES);
+    gpu_launch_buffer(launch, carries ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE,
+                      carries ? job->carry + done * CARRY_BYTES : 0);
+    gpu_launch_u32(launch, (uint32_t)*count);
+    gpu_launch_u32(launch, (uint32_t)job->parts);
+    gpu_launch_u32(launch, (uint32_t)job->rows);
+    gpu_launch_u32(launch, job->wanted | what);
+    gpu_launch_u32(launch, (uint32_t)begin);
+    gpu_launch_u32(launch, (uint32_t)end);
+    gpu_launch_f32(launch, job->params->inv_temp);
+    return 1;
 }
 
 static int add_states(struct job *job, uint64_t row, uint64_t n)
 {
-    for (uint64_t done = 0; done < n;) {
-        struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_merge", LOCAL);
-        if (launch == NULL)
-            return 0;
-        const uint64_t groups = tenon__gpu_grid(job->limits, (n - done + LOCAL - 1) / LOCAL, launch->groups);
-        const uint64_t count = groups * LOCAL < n - done ? groups * LOCAL : n - done;
-        for (uint32_t i = 0; i < 4; i++)
-            tenon__gpu_bind(launch, &job->state[i], 0, row + done);
-        for (uint32_t i = 0; i < 5; i++)
-            tenon__gpu_bind(launch, &job->out[i], 0, row + done);
-        gpu_launch_buffer(launch, job->dv && job->parts ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, done * job->parts * 8);
-        gpu_launch_u32(launch, (uint32_t)count);
-        gpu_launch_u32(launch, (uint32_t)job->parts);
-        gpu_launch_u32(launch, (uint32_t)job->rows);
-        gpu_launch_u32(launch, job->wanted);
-        gpu_launch_f32(launch, job->params->inv_temp);
-        done += count;
+    static const uint32_t loops[3] = {DO_TOP, DO_SUMS, DO_FACTORS};
+    for (uint64_t done = 0, count; done < n; done += count) {
+        count = n - done;
+        if (job->piece >= job->parts) {
+            if (!add_loops(job, row + done, done, &count, DO_TOP | DO_SUMS | DO_FACTORS, 0, job->parts))
+                return 0;
+            continue;
+        }
+        for (uint32_t i = 0; i < (job->dv ? 3 : 2); i++)
+            for (uint64_t p = 0; p < job->parts; p += job->piece)
+                if (!add_loops(job, row + done, done, &count, loops[i], p,
+                               job->parts - p < job->piece ? job->parts : p + job->piece))
+                    return 0;
     }
+    return 1;
+}
+
+static uint64_t vectors_of(const struct job *job)
+{
+    const uint64_t width = job->limits->vector ? job->limits->vector : 1;
+    return (job->dv + width - 1) / width;
+}
+
+/* Bytes between the launches of the columns of a row. */
+static uint64_t column_bytes(const struct job *job)
+{
+    return vectors_of(job) * (job->limits->vector ? job->limits->vector : 1) * COLUMN_BYTES;
+}
+
+/* Columns of `count` rows, whose grid is `groups`, over [begin, end) of their parts. */
+static int add_sums(struct job *job, uint64_t row, uint64_t done, uint64_t count, const uint32_t groups[3],
+                    uint64_t begin, uint64_t end)
+{
+    const int carries = job->piece < job->parts;
+    struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_merge_o", LOCAL);
+    if (launch == NULL)
+        return 0;
+    for (uint32_t i = 0; i < 3; i++)
+        launch->groups[i] = groups[i];
+    tenon__gpu_bind(launch, &job->o, row, 0);
+    gpu_launch_buffer(launch, job->parts ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, done * job->parts * FACTOR_BYTES);
+    tenon__gpu_bind(launch, &job->y, row, 0);
+    gpu_launch_buffer(launch, carries ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, carries ? job->carry : 0);
+    gpu_launch_u32(launch, (uint32_t)count);
+    gpu_launch_u32(launch, (uint32_t)job->parts);
+    gpu_launch_u32(launch, (uint32_t)job->dv);
+    gpu_launch_u32(launch, (uint32_t)job->o.stride);
+    gpu_launch_u32(launch, (uint32_t)(job->o.stride * job->rows));
+    gpu_launch_u32(launch, (uint32_t)job->y.stride);
+    gpu_launch_u32(launch, tenon__gpu_dtype(job->o.dtype) | tenon__gpu_dtype(job->y.dtype) << 2 |
+                               tenon__gpu_shift(&job->o, row, 0) << 4 | tenon__gpu_shift(&job->y, row, 0) << 5);
+    gpu_launch_u32(launch, (uint32_t)begin);
+    gpu_launch_u32(launch, (uint32_t)end);
     return 1;
 }
 
 static int add_columns(struct job *job, uint64_t row, uint64_t n)
 {
-    const uint64_t width = job->limits->vector ? job->limits->vector : 1, each = (job->dv + width - 1) / width;
-    for (uint64_t done = 0; done < n;) {
-        struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_merge_o", LOCAL);
-        if (launch == NULL)
-            return 0;
+    const uint64_t each = vectors_of(job);
+    for (uint64_t done = 0, count; done < n; done += count) {
         /* Rows whose columns the largest grid holds, and whose number an invocation can count to. */
-        uint64_t most = UINT64_C(0xffffffff) / each < n - done ? UINT64_C(0xffffffff) / each : n - done;
-        uint64_t groups = (most * each + LOCAL - 1) / LOCAL;
-        const uint64_t got = tenon__gpu_grid(job->limits, groups, launch->groups);
-        uint64_t count = got * LOCAL / each < most ? got * LOCAL / each : most;
-        tenon__gpu_bind(launch, &job->o, row + done, 0);
-        gpu_launch_buffer(launch, job->parts ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, done * job->parts * 8);
-        tenon__gpu_bind(launch, &job->y, row + done, 0);
-        gpu_launch_u32(launch, (uint32_t)count);
-        gpu_launch_u32(launch, (uint32_t)job->parts);
-        gpu_launch_u32(launch, (uint32_t)job->dv);
-        gpu_launch_u32(launch, (uint32_t)job->o.stride);
-        gpu_launch_u32(launch, (uint32_t)(job->o.stride * job->rows));
-        gpu_launch_u32(launch, (uint32_t)job->y.stride);
-        gpu_launch_u32(launch, tenon__gpu_dtype(job->o.dtype) | tenon__gpu_dtype(job->y.dtype) << 2 |
-                                   tenon__gpu_shift(&job->o, row + done, 0) << 4 |
-                                   tenon__gpu_shift(&job->y, row + done, 0) << 5);
-        done += count;
+        const uint64_t most = UINT64_C(0xffffffff) / each < n - done ? UINT64_C(0xffffffff) / each : n - done;
+        uint32_t groups[3];
+        const uint64_t got = tenon__gpu_grid(job->limits, (most * each + LOCAL - 1) / LOCAL, groups);
+        count = got * LOCAL / each < most ? got * LOCAL / each : most;
+        uint64_t p = 0;
+        do {
+            const uint64_t end = job->parts - p < job->piece ? job->parts : p + job->piece;
+            if (!add_sums(job, row + done, done, count, groups, p, end))
+                return 0;
+            p = end;
+        } while (p < job->parts);
     }
     return 1;
+}
+
+/* Pieces of the parts: all, where three loops over them fit. */
+static void choose_sizes(struct job *job, uint64_t *chunk)
+{
+    const uint64_t rounds = job->limits->loop_max;
+    job->piece = !rounds || job->parts <= rounds / 4 ? job->parts : rounds / 4;
+    *chunk = job->rows;
+    if (job->dv) {
+        *chunk = job->parts ? FACTORS_BYTES / FACTOR_BYTES / job->parts : job->rows;
+        *chunk = tenon__gpu_rows_fit(&job->y, *chunk < job->rows ? *chunk ? *chunk : 1 : job->rows);
+        job->carry = *chunk * job->parts * FACTOR_BYTES;
+    }
+    job->recipe->scratch = job->carry;
+    if (job->piece < job->parts)
+        job->recipe->scratch += *chunk * (column_bytes(job) > CARRY_BYTES ? column_bytes(job) : CARRY_BYTES);
 }
 
 static int32_t merge_recipe(const void *params, const struct tenon_tensor *tensors, const struct gpu_limits *limits,
@@ -119,12 +192,8 @@ static int32_t merge_recipe(const void *params, const struct tenon_tensor *tenso
     int32_t status = read_tensors(&job, tensors);
     if (status != TENON_OK)
         return status;
-    uint64_t chunk = job.rows;
-    if (job.dv) {
-        chunk = job.parts ? FACTORS_BYTES / 8 / job.parts : job.rows; /* at least 279 rows */
-        chunk = tenon__gpu_rows_fit(&job.y, chunk < job.rows ? chunk : job.rows);
-        recipe->scratch = chunk * job.parts * 8;
-    }
+    uint64_t chunk;
+    choose_sizes(&job, &chunk);
     snprintf(recipe->impl, sizeof(recipe->impl), "softmax_merge%s", job.dv ? " and softmax_merge_o" : "");
     for (uint64_t row = 0; status == TENON_OK && row < job.rows; row += chunk) {
         const uint64_t n = job.rows - row < chunk ? job.rows - row : chunk;

@@ -8,6 +8,7 @@
 
 #define MG_NONE (-2147483647 - 1)
 #define MG_DELTA_MIN (-172.0f)
+#define MG_CARRY_WORDS 10u
 
 /* Finite values in their order; -0 is 0. */
 TN_FN int mg_key(uint bits)

@@ -173,7 +173,8 @@ static const struct merge_special first_specials[] = {
     {1, 6, 64, MERGE_WIDE},  {1000, 2, 5, MERGE_DEEP}, {64, 32, 128, MERGE_EXACT}, {2, 2, 1500, MERGE_EXACT},
 };
 static const struct merge_special full_specials[] = {
-    {20000, 1, 3, MERGE_NORMAL}, {3, 70000, -1, MERGE_NORMAL}, {2, 70000, 3, MERGE_WIDE}, {5, 1, 100000, MERGE_DEEP},
+    {30000, 1, 3, MERGE_NORMAL}, {3, 70000, -1, MERGE_NORMAL}, {2, 70000, 3, MERGE_WIDE}, {5, 1, 100000, MERGE_DEEP},
+    {150000, 2, 19, MERGE_WIDE},
 };
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

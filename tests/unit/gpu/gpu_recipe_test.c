@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <tenon/ops/linear.h>
 #include <tenon/ops/softmax.h>
+#include <tenon/ops/softmax_merge.h>
 #include "../../../shaders/gpu.h"
 #include "../../conform/conform.h"
 #include "../../tap.h"
@@ -52,6 +53,13 @@ static const struct gpu_limits devices[] = {
      .shared_max = 16384,
      .groups_max = AXES(65535, 65535, 65535),
      .buffer_max = UINT64_C(1) << 32,
+     .software = 1},
+    {.wg_max = 1024,
+     .shared_max = 32768,
+     .groups_max = AXES(65535, 65535, 65535),
+     .buffer_max = UINT64_C(1) << 32,
+     .subgroup = 8,
+     .loop_max = 65535,
      .software = 1},
 };
 
@@ -134,6 +142,32 @@ static void large_linear(int64_t m, int64_t n, int64_t k, uint32_t trans)
     check_one(name, TENON_OPNUM_linear, &params, tensors, 1);
 }
 
+/* No number of parts is too large for the loops, but 2 GiB of m or of factors are for the addresses. */
+static void many_parts(int64_t parts, int64_t dv, int must)
+{
+    struct tenon_softmax_merge_params params;
+    struct tenon_tensor tensors[TENON_SOFTMAX_MERGE_N_TENSORS] = {{0}};
+    struct gpu_recipe recipe = {.host = &host};
+    char name[96];
+    tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax_merge), &params);
+    tensors[TENON_SOFTMAX_MERGE_M] = tensors[TENON_SOFTMAX_MERGE_S] =
+        tenon_tensor_make(TENON_F32, 2, (int64_t[]){parts, 1});
+    tensors[TENON_SOFTMAX_MERGE_LSE] = tenon_tensor_make(TENON_F32, 1, (int64_t[]){1});
+    if (dv) {
+        tensors[TENON_SOFTMAX_MERGE_O] = tenon_tensor_make(TENON_F16, 3, (int64_t[]){parts, 1, dv});
+        tensors[TENON_SOFTMAX_MERGE_OUT_O] = tenon_tensor_make(TENON_F16, 2, (int64_t[]){1, dv});
+    }
+    snprintf(name, sizeof(name), "softmax_merge of %lld parts, dv %lld", (long long)parts, (long long)dv);
+    if (must) {
+        check_one(name, TENON_OPNUM_softmax_merge, &params, tensors, 1);
+        return;
+    }
+    message[0] = 0;
+    const int32_t status = gpu_op_find(TENON_OPNUM_softmax_merge)->recipe(&params, tensors, &devices[0], &recipe);
+    ok(status == TENON_E_UNSUPPORTED && strstr(message, "2 GiB"), "%s: %s", name, message);
+    gpu_recipe_finish(&recipe);
+}
+
 static void cache(void)
 {
     char path[512], command[600];
@@ -172,6 +206,12 @@ int main(void)
     large_softmax(5, 0, TENON_F32, TENON_SOFTMAX_AUTO);
     large_softmax(0, 5, TENON_F32, TENON_SOFTMAX_AUTO);
     large_softmax(3, 65537, TENON_BF16, TENON_SOFTMAX_THREE_PASS_RELOAD);
+    many_parts(30000, 3, 1);
+    many_parts(INT64_C(1) << 24, 64, 0);
+    many_parts((INT64_C(1) << 28) - 8192, 1, 1);
+    many_parts((INT64_C(1) << 29) - 16384, 0, 1);
+    many_parts(INT64_C(1) << 28, 1, 0);
+    many_parts(INT64_C(1) << 29, 0, 0);
     large_linear(1, 4096, 4096, 0);
     large_linear(INT64_C(0x7fffffff), 1, 3, 0);
     large_linear(4, 8000000, 3, 1);
