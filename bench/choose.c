@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
 
 int tenon__bench_shape(struct bench_options *options, const char *text, struct tenon_why *why)
 {
@@ -80,9 +79,9 @@ int tenon__bench_params(const struct bench_options *options, uint32_t variant, s
 {
     const struct tenon_op_contract *contract = tenon_op_contract_by_number(c->op->op);
     for (uint32_t i = 0; i < options->n_attrs; i++)
-        if (cli_attr_set(contract, c->params, options->attr[i], why))
+        if (tenon_op_attr_set(contract, c->params, options->attr[i], why))
             return -1;
-    return options->n_variants ? cli_attr_set(contract, c->params, options->variant[variant], why) : 0;
+    return options->n_variants ? tenon_op_attr_set(contract, c->params, options->variant[variant], why) : 0;
 }
 
 static int fits(const struct bench_options *options, const struct conform_bench *bench)

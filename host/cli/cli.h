@@ -81,9 +81,4 @@ void *npy_alloc(uint64_t bytes);
  * have it. 0, or -1 when the contract's shapes do not say enough. */
 int cli_example(const struct tenon_op_contract *op, const void *params, uint32_t dtype, struct tenon_tensor *tensors);
 
-/* ---- attr.c ---- */
-
-/* Sets NAME=VALUE in the operator's params. 0, or -1 with the sentence in why. */
-int cli_attr_set(const struct tenon_op_contract *contract, void *params, const char *text, struct tenon_why *why);
-
 #endif

@@ -40,24 +40,39 @@ static void print_values(const struct tenon_attr_spec *attr)
     }
 }
 
+static int widest(int width, const char *word)
+{
+    const int own = (int)strlen(word);
+    return own > width ? own : width;
+}
+
 static void print_op(const struct tenon_op_contract *op)
 {
+    int name = 0, shape = 0, value = 0;
+    char text[64];
+    for (uint32_t i = 0; i < op->n_tensors; i++) {
+        name = widest(name, op->tensors[i].name);
+        shape = widest(shape, op->tensors[i].shape);
+    }
+    for (uint32_t i = 0; i < op->n_attrs; i++) {
+        name = widest(name, op->attrs[i].name);
+        value = widest(value, default_text(&op->attrs[i], text, sizeof text));
+    }
     printf("%s: %s\nsource: %s\n\ntensors\n", op->name, op->text, op->source);
     for (uint32_t i = 0; i < op->n_tensors; i++) {
         const struct tenon_tensor_spec *t = &op->tensors[i];
-        printf("  %-4s %-12s %-18s ", roles[t->role], t->name, t->shape);
+        printf("  %-4s %-*s %-*s ", roles[t->role], name, t->name, shape, t->shape);
         for (size_t k = 0; k < sizeof all_dtypes / sizeof *all_dtypes; k++)
             if (t->dtypes & tenon_dtype_bit(all_dtypes[k]))
                 printf("%s ", tenon_dtype_name(all_dtypes[k]));
-        printf("\n                    %s\n", t->text);
+        printf("\n       %*s %s\n", name, "", t->text);
     }
     printf("\nattributes (name, type, default, values)\n");
     for (uint32_t i = 0; i < op->n_attrs; i++) {
-        char text[64];
-        printf("  %-12s %-5s %-8s ", op->attrs[i].name, types[op->attrs[i].type],
+        printf("  %-*s %-5s %-*s ", name, op->attrs[i].name, types[op->attrs[i].type], value,
                default_text(&op->attrs[i], text, sizeof text));
         print_values(&op->attrs[i]);
-        printf("\n                    %s\n", op->attrs[i].text);
+        printf("\n  %*s %s\n", name, "", op->attrs[i].text);
     }
 }
 
@@ -130,8 +145,11 @@ int cli_ops(int argc, char **argv)
     if (argc - optind > 1)
         return cli_fail(CLI_USAGE, "ops: '%s' is too much (tenon ops --help)", argv[optind + 1]);
     const struct tenon_op_contract *one = NULL, *op;
+    int width = 0;
     if (optind < argc && !(one = cli_op(argv[optind])))
         return CLI_USAGE;
+    for (uint32_t i = 0; (op = tenon_op_contract_at(i)); i++)
+        width = widest(width, op->name);
     for (uint32_t i = 0; (op = tenon_op_contract_at(i)); i++) {
         if (one && op != one)
             continue;
@@ -140,7 +158,7 @@ int cli_ops(int argc, char **argv)
         else if (one)
             print_op(op);
         else
-            printf("%-12s %s\n", op->name, op->text);
+            printf("%-*s %s\n", width, op->name, op->text);
     }
     return CLI_OK;
 }

@@ -240,7 +240,7 @@ static int apply(struct run *run, int argc, char **argv, const char **device, in
             *device = optarg;
             break;
         case 'a':
-            bad = run->op && cli_attr_set(run->op, run->params, optarg, &why);
+            bad = run->op && tenon_op_attr_set(run->op, run->params, optarg, &why);
             break;
         case 'i':
         case 'o':

@@ -8,6 +8,7 @@
 #include <tenon/ops/linear.h>
 
 #include "../contract.h"
+#include "../shape.h"
 
 #define EXTENT_MAX INT32_MAX
 #define GROUP      32 /* weights that share a scale come in multiples of this */
@@ -50,19 +51,6 @@ struct extents {
     int64_t m, n, k;
 };
 
-static int32_t check_matrix(uint32_t i, const struct tenon_tensor *t, int64_t *rows, int64_t *cols,
-                            struct tenon_why *why)
-{
-    int64_t row_stride;
-    int32_t status = tenon_tensor_rows(t, rows, &row_stride, cols);
-    if (status == TENON_E_SHAPE)
-        return tenon_why_set(why, status, "%s rank 0: must be within [1, %d]", tensors[i].name, TENON_MAX_RANK);
-    if (status)
-        return tenon_why_set(why, status, "%s strides: the leading axes must fold into rows with one stride",
-                             tensors[i].name);
-    return TENON_OK;
-}
-
 /* M, N and K from x and w. */
 static int32_t find_extents(const struct tenon_linear_params *p, const struct tenon_tensor *x,
                             const struct tenon_tensor *w, struct extents *e, struct tenon_why *why)
@@ -70,7 +58,8 @@ static int32_t find_extents(const struct tenon_linear_params *p, const struct te
     int64_t k;
     if (p->trans_x && x->rank != 2)
         return tenon_why_set(why, TENON_E_SHAPE, "x rank %u: must be 2 with trans_x", x->rank);
-    int32_t status = check_matrix(TENON_LINEAR_X, x, p->trans_x ? &e->k : &e->m, p->trans_x ? &e->m : &e->k, why);
+    int32_t status =
+        tenon__shape_matrix(&tensors[TENON_LINEAR_X], x, p->trans_x ? &e->k : &e->m, p->trans_x ? &e->m : &e->k, why);
     if (status)
         return status;
     if (w->rank != 2)
@@ -123,7 +112,7 @@ static int32_t check_like_y(const struct tenon_linear_params *p, uint32_t i, con
         return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, last axis %lld): must be %s, then N = %lld",
                              tensors[i].name, y->rank, y->rank ? (long long)y->dim[y->rank - 1] : 0LL,
                              p->trans_x ? "M" : "the leading axes of x", (long long)e->n);
-    return check_matrix(i, y, &rows, &cols, why);
+    return tenon__shape_matrix(&tensors[i], y, &rows, &cols, why);
 }
 
 static int32_t validate(const void *params, const struct tenon_tensor *t, struct tenon_why *why)
@@ -137,9 +126,10 @@ static int32_t validate(const void *params, const struct tenon_tensor *t, struct
         status = check_scale(t, &e, why);
     if (status)
         return status;
-    if (bias->dtype && (bias->rank != 1 || bias->dim[0] != e.n))
-        return tenon_why_set(why, TENON_E_SHAPE, "bias shape (rank %u, %lld elements): must be [%lld]", bias->rank,
-                             (long long)tenon_tensor_count(bias), (long long)e.n);
+    if (bias->dtype)
+        status = tenon__shape_list(&tensors[TENON_LINEAR_BIAS], bias, e.n, why);
+    if (status)
+        return status;
     if (y->dtype != x->dtype && y->dtype != TENON_F32)
         return tenon_why_set(why, TENON_E_DTYPE, "y type %s: must be %s or f32", tenon_dtype_name(y->dtype),
                              tenon_dtype_name(x->dtype));

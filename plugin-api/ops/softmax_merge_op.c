@@ -8,6 +8,7 @@
 #include <tenon/ops/softmax_merge.h>
 
 #include "../contract.h"
+#include "../shape.h"
 
 static const struct tenon_tensor_spec tensors[] = {
     [TENON_SOFTMAX_MERGE_M] = {"m", TENON_IN, TENON_T_F32, "[P,...rows]", "what the sums of a part are relative to"},
@@ -54,14 +55,11 @@ static int32_t check_axes(uint32_t i, const struct tenon_tensor *t, const struct
 
 static int32_t check_fold(uint32_t i, const struct tenon_tensor *t, int64_t dv, struct tenon_why *why)
 {
-    int64_t rows, stride, cols;
+    int64_t rows, cols;
     if (t->dim[t->rank - 1] != dv)
         return tenon_why_set(why, TENON_E_SHAPE, "%s last axis %lld: must be that of o, %lld", tensors[i].name,
                              (long long)t->dim[t->rank - 1], (long long)dv);
-    if (tenon_tensor_rows(t, &rows, &stride, &cols))
-        return tenon_why_set(why, TENON_E_UNSUPPORTED,
-                             "%s strides: the leading axes must fold into rows with one stride", tensors[i].name);
-    return TENON_OK;
+    return tenon__shape_matrix(&tensors[i], t, &rows, &cols, why);
 }
 
 static int32_t check_present(const struct tenon_tensor *t, struct tenon_why *why)

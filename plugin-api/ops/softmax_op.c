@@ -8,9 +8,8 @@
 #include <tenon/ops/softmax.h>
 
 #include "../contract.h"
+#include "../shape.h"
 
-#define COLS_MAX INT32_MAX
-#define ROWS_MAX UINT32_MAX
 
 static const struct tenon_tensor_spec tensors[] = {
     [TENON_SOFTMAX_X] = {"x", TENON_IN, TENON_T_FLOAT, "[...,cols]", "logits; a row is the last axis"},
@@ -96,7 +95,7 @@ static const struct tenon_attr_spec attrs[] = {
     WHOLE(stream, UINT32_MAX, "of generated noise: which of many independent uses"),
     WHOLE(sample, UINT32_MAX, "of generated noise: which of many draws"),
     ENUM(support, supports, TENON_SOFTMAX_SUPPORT_STAT_TOPK, "which entries may have weight"),
-    WHOLE(k, COLS_MAX, "support topk, stat_topk: how many entries"),
+    WHOLE(k, INT32_MAX, "support topk, stat_topk: how many entries"),
     FLOAT(eps, -1, -1, FLT_MAX, "joins the sum of softpick and the *_norm kinds; -1: 1e-6 and 1e-5"),
     ENUM(sigmoid_rule, sigmoid_rules, TENON_SOFTMAX_BIAS_FIXED, "sigmoid: bias -ln n, or sigmoid_bias"),
     FLOAT(sigmoid_bias, 0, -FLT_MAX, FLT_MAX, "sigmoid with rule fixed: added to the logits"),
@@ -123,50 +122,6 @@ static int is_per_row(uint32_t i)
 {
     return (i >= TENON_SOFTMAX_VALID_LEN && i <= TENON_SOFTMAX_SINK) ||
            (i >= TENON_SOFTMAX_MAX && i < TENON_SOFTMAX_FLAGS);
-}
-
-static int same_shape(const struct tenon_tensor *a, const struct tenon_tensor *b)
-{
-    return a->rank == b->rank && memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) == 0;
-}
-
-/* bias and mask: any leading strides, 0 included; a backend that wants one row stride asks tenon_tensor_rows. */
-static int32_t check_as_x(const struct tenon_tensor *x, uint32_t i, const struct tenon_tensor *t, int or_cols,
-                          struct tenon_why *why)
-{
-    if (same_shape(x, t) || (or_cols && t->rank == 1 && t->dim[0] == x->dim[x->rank - 1]))
-        return TENON_OK;
-    return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, last axis %lld): must be that of x%s", tensors[i].name,
-                         t->rank, t->rank ? (long long)t->dim[t->rank - 1] : 0LL, or_cols ? ", or [cols]" : "");
-}
-
-static int32_t check_per_row(const struct tenon_tensor *x, int64_t rows, uint32_t i, const struct tenon_tensor *t,
-                             struct tenon_why *why)
-{
-    int fits = t->rank == 1 && (t->dim[0] == rows || (i == TENON_SOFTMAX_SINK && t->dim[0] == 1));
-    if (t->rank == x->rank - 1)
-        fits |= memcmp(t->dim, x->dim, t->rank * sizeof t->dim[0]) == 0;
-    if (!fits)
-        return tenon_why_set(why, TENON_E_SHAPE,
-                             "%s shape (rank %u, %lld elements): must be [%lld], or the leading axes of x%s",
-                             tensors[i].name, t->rank, (long long)tenon_tensor_count(t), (long long)rows,
-                             i == TENON_SOFTMAX_SINK ? ", or [1]" : "");
-    if (!tenon_tensor_is_contiguous(t))
-        return tenon_why_set(why, TENON_E_UNSUPPORTED, "%s strides: must be contiguous", tensors[i].name);
-    return TENON_OK;
-}
-
-static int32_t check_matrix(uint32_t i, const struct tenon_tensor *t, int64_t *rows, int64_t *cols,
-                            struct tenon_why *why)
-{
-    int64_t row_stride;
-    int32_t status = tenon_tensor_rows(t, rows, &row_stride, cols);
-    if (status == TENON_E_SHAPE)
-        return tenon_why_set(why, status, "%s rank 0: must be within [1, %d]", tensors[i].name, TENON_MAX_RANK);
-    if (status)
-        return tenon_why_set(why, status, "%s strides: the leading axes must fold into rows with one stride",
-                             tensors[i].name);
-    return TENON_OK;
 }
 
 static int32_t no_tensor(uint32_t i, const char *needs, struct tenon_why *why)
@@ -241,15 +196,6 @@ static int32_t check_algo(const struct tenon_softmax_params *p, const struct ten
     return TENON_OK;
 }
 
-/* mult [cols] and flags [4], contiguous. */
-static int32_t check_list(uint32_t i, const struct tenon_tensor *t, int64_t n, struct tenon_why *why)
-{
-    if (t->rank != 1 || t->dim[0] != n)
-        return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, %lld elements): must be [%lld]", tensors[i].name,
-                             t->rank, (long long)tenon_tensor_count(t), (long long)n);
-    return TENON_OK;
-}
-
 static int32_t check_y(const struct tenon_softmax_params *p, const struct tenon_tensor *x,
                        const struct tenon_tensor *y, struct tenon_why *why)
 {
@@ -262,7 +208,7 @@ static int32_t check_y(const struct tenon_softmax_params *p, const struct tenon_
         return tenon_why_set(why, TENON_E_DTYPE, "y type %s: must be %s or f32", tenon_dtype_name(y->dtype),
                              tenon_dtype_name(x->dtype));
     }
-    return check_matrix(TENON_SOFTMAX_Y, y, &rows, &cols, why);
+    return tenon__shape_matrix(&tensors[TENON_SOFTMAX_Y], y, &rows, &cols, why);
 }
 
 static int32_t check_tensor(const struct tenon_tensor *t, int64_t rows, int64_t cols, uint32_t i, struct tenon_why *why)
@@ -271,10 +217,10 @@ static int32_t check_tensor(const struct tenon_tensor *t, int64_t rows, int64_t 
     if (!t[i].dtype)
         return TENON_OK;
     if (is_per_row(i))
-        return check_per_row(x, rows, i, &t[i], why);
+        return tenon__shape_per_row(&tensors[i], &t[i], x, rows, i == TENON_SOFTMAX_SINK, why);
     if (i == TENON_SOFTMAX_MULT || i == TENON_SOFTMAX_FLAGS)
-        return check_list(i, &t[i], i == TENON_SOFTMAX_MULT ? cols : 4, why);
-    return check_as_x(x, i, &t[i], i != TENON_SOFTMAX_Y, why);
+        return tenon__shape_list(&tensors[i], &t[i], i == TENON_SOFTMAX_MULT ? cols : 4, why);
+    return tenon__shape_as_x(&tensors[i], &t[i], x, i != TENON_SOFTMAX_Y, why);
 }
 
 static int32_t validate(const void *params, const struct tenon_tensor *t, struct tenon_why *why)
@@ -287,12 +233,7 @@ static int32_t validate(const void *params, const struct tenon_tensor *t, struct
     if (!status)
         status = check_algo(params, t, why);
     if (!status)
-        status = check_matrix(TENON_SOFTMAX_X, x, &rows, &cols, why);
-    if (status)
-        return status;
-    if (cols > COLS_MAX || rows > ROWS_MAX)
-        return tenon_why_set(why, TENON_E_SHAPE, "x has %lld rows and %lld cols: must be below 2^32 and 2^31",
-                             (long long)rows, (long long)cols);
+        status = tenon__shape_x(&tensors[TENON_SOFTMAX_X], x, &rows, &cols, why);
     for (uint32_t i = 1; !status && i < TENON_SOFTMAX_N_TENSORS; i++)
         status = check_tensor(t, rows, cols, i, why);
     if (status || !y->dtype)
@@ -305,10 +246,9 @@ static int32_t output(const void *params, const struct tenon_tensor *t, uint32_t
 {
     const struct tenon_softmax_params *p = params;
     const struct tenon_tensor *x = &t[TENON_SOFTMAX_X];
-    if (index < TENON_SOFTMAX_Y || index >= TENON_SOFTMAX_N_TENSORS)
-        return tenon_why_set(why, TENON_E_INVALID, "tensor %u of softmax is not an output", index);
-    if (!x->dtype || x->rank < 1 || x->rank > TENON_MAX_RANK)
-        return tenon_why_set(why, TENON_E_SHAPE, "x rank %u: must be within [1, %d]", x->rank, TENON_MAX_RANK);
+    int32_t status = tenon__output_check(&tenon__softmax_contract, index, TENON_SOFTMAX_Y, x, why);
+    if (status)
+        return status;
     const int sparse = p->kind == TENON_SOFTMAX_SPARSEMAX || p->kind == TENON_SOFTMAX_ENTMAX15;
     if ((p->kind > TENON_SOFTMAX_LOG_EXP && EXP_STATS >> index & 1u) || (index == TENON_SOFTMAX_TAU && !sparse) ||
         (index == TENON_SOFTMAX_BETA && !p->adaptive))
@@ -320,13 +260,9 @@ static int32_t output(const void *params, const struct tenon_tensor *t, uint32_t
         *out = tenon_tensor_make(wish ? wish : own, x->rank, x->dim);
         return TENON_OK;
     }
-    static const int64_t one[] = {1}, four[] = {4};
     const int whole = index == TENON_SOFTMAX_ARGMAX || index == TENON_SOFTMAX_NNZ;
     const uint32_t dtype = wish ? wish : index == TENON_SOFTMAX_FLAGS ? TENON_U32 : whole ? TENON_I32 : TENON_F32;
-    if (index == TENON_SOFTMAX_FLAGS)
-        *out = tenon_tensor_make(dtype, 1, four);
-    else
-        *out = x->rank > 1 ? tenon_tensor_make(dtype, x->rank - 1, x->dim) : tenon_tensor_make(dtype, 1, one);
+    *out = index == TENON_SOFTMAX_FLAGS ? tenon_tensor_make(dtype, 1, (int64_t[]){4}) : tenon__output_per_row(dtype, x);
     return TENON_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <tenon/ops/softmax_topk.h>
 
 #include "../contract.h"
+#include "../shape.h"
 
 static const struct tenon_tensor_spec tensors[] = {
     [TENON_SOFTMAX_TOPK_X] = {"x", TENON_IN, TENON_T_FLOAT, "[...,cols]", "logits; a row is the last axis"},
@@ -77,47 +78,6 @@ static const struct tenon_attr_spec attrs[] = {
     WHOLE(sample, UINT32_MAX, "of generated noise: which of many draws"),
 };
 
-static int32_t check_matrix(uint32_t i, const struct tenon_tensor *t, int64_t *rows, int64_t *cols,
-                            struct tenon_why *why)
-{
-    int64_t row_stride;
-    int32_t status = tenon_tensor_rows(t, rows, &row_stride, cols);
-    if (status == TENON_E_SHAPE)
-        return tenon_why_set(why, status, "%s rank 0: must be within [1, %d]", tensors[i].name, TENON_MAX_RANK);
-    if (status)
-        return tenon_why_set(why, status, "%s strides: the leading axes must fold into rows with one stride",
-                             tensors[i].name);
-    return TENON_OK;
-}
-
-/* bias, mask and noise: any leading strides, 0 included. */
-static int32_t check_as_x(const struct tenon_tensor *x, uint32_t i, const struct tenon_tensor *t, struct tenon_why *why)
-{
-    if (x->rank == t->rank && memcmp(x->dim, t->dim, x->rank * sizeof x->dim[0]) == 0)
-        return TENON_OK;
-    if (t->rank == 1 && t->dim[0] == x->dim[x->rank - 1])
-        return TENON_OK;
-    return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, last axis %lld): must be that of x, or [cols]",
-                         tensors[i].name, t->rank, t->rank ? (long long)t->dim[t->rank - 1] : 0LL);
-}
-
-static int32_t check_per_row(const struct tenon_tensor *x, int64_t rows, uint32_t i, const struct tenon_tensor *t,
-                             struct tenon_why *why)
-{
-    const int one = i == TENON_SOFTMAX_TOPK_SINK;
-    int fits = t->rank == 1 && (t->dim[0] == rows || (one && t->dim[0] == 1));
-    if (t->rank == x->rank - 1)
-        fits |= memcmp(t->dim, x->dim, t->rank * sizeof t->dim[0]) == 0;
-    if (!fits)
-        return tenon_why_set(why, TENON_E_SHAPE,
-                             "%s shape (rank %u, %lld elements): must be [%lld], or the leading axes of x%s",
-                             tensors[i].name, t->rank, (long long)tenon_tensor_count(t), (long long)rows,
-                             one ? ", or [1]" : "");
-    if (!tenon_tensor_is_contiguous(t))
-        return tenon_why_set(why, TENON_E_UNSUPPORTED, "%s strides: must be contiguous", tensors[i].name);
-    return TENON_OK;
-}
-
 /* val and idx: the leading axes of x, then k. */
 static int32_t check_slots(const struct tenon_tensor *x, uint32_t k, uint32_t i, const struct tenon_tensor *t,
                            struct tenon_why *why)
@@ -127,7 +87,7 @@ static int32_t check_slots(const struct tenon_tensor *x, uint32_t k, uint32_t i,
         return tenon_why_set(why, TENON_E_SHAPE,
                              "%s shape (rank %u, last axis %lld): must be the leading axes of x, then k = %u",
                              tensors[i].name, t->rank, t->rank ? (long long)t->dim[t->rank - 1] : 0LL, k);
-    return check_matrix(i, t, &rows, &cols, why);
+    return tenon__shape_matrix(&tensors[i], t, &rows, &cols, why);
 }
 
 static int32_t check_tensor(const struct tenon_tensor *t, uint32_t k, int64_t rows, uint32_t i, struct tenon_why *why)
@@ -139,17 +99,14 @@ static int32_t check_tensor(const struct tenon_tensor *t, uint32_t k, int64_t ro
     case TENON_SOFTMAX_TOPK_BIAS:
     case TENON_SOFTMAX_TOPK_MASK:
     case TENON_SOFTMAX_TOPK_NOISE:
-        return check_as_x(x, i, &t[i], why);
+        return tenon__shape_as_x(&tensors[i], &t[i], x, 1, why);
     case TENON_SOFTMAX_TOPK_VAL:
     case TENON_SOFTMAX_TOPK_IDX:
         return check_slots(x, k, i, &t[i], why);
     case TENON_SOFTMAX_TOPK_FLAGS:
-        if (t[i].rank != 1 || t[i].dim[0] != 4)
-            return tenon_why_set(why, TENON_E_SHAPE, "flags shape (rank %u, %lld elements): must be [4]", t[i].rank,
-                                 (long long)tenon_tensor_count(&t[i]));
-        return TENON_OK;
+        return tenon__shape_list(&tensors[i], &t[i], 4, why);
     default:
-        return check_per_row(x, rows, i, &t[i], why);
+        return tenon__shape_per_row(&tensors[i], &t[i], x, rows, i == TENON_SOFTMAX_TOPK_SINK, why);
     }
 }
 
@@ -175,12 +132,9 @@ static int32_t validate(const void *params, const struct tenon_tensor *t, struct
     if (!status && t[TENON_SOFTMAX_TOPK_MASK].dtype && t[TENON_SOFTMAX_TOPK_VALID_LEN].dtype)
         status = tenon_why_set(why, TENON_E_ARG, "mask and valid_len are both given: at most one may be");
     if (!status)
-        status = check_matrix(TENON_SOFTMAX_TOPK_X, &t[TENON_SOFTMAX_TOPK_X], &rows, &cols, why);
+        status = tenon__shape_x(&tensors[TENON_SOFTMAX_TOPK_X], &t[TENON_SOFTMAX_TOPK_X], &rows, &cols, why);
     if (status)
         return status;
-    if (cols > INT32_MAX || rows > UINT32_MAX)
-        return tenon_why_set(why, TENON_E_SHAPE, "x has %lld rows and %lld cols: must be below 2^32 and 2^31",
-                             (long long)rows, (long long)cols);
     if (p->k > cols && !p->pad_short)
         return tenon_why_set(why, TENON_E_SHAPE, "k = %u: must be within [1, %lld], or pad_short = 1", p->k,
                              (long long)cols);
@@ -194,15 +148,13 @@ static int32_t output(const void *params, const struct tenon_tensor *t, uint32_t
 {
     const struct tenon_softmax_topk_params *p = params;
     const struct tenon_tensor *x = &t[TENON_SOFTMAX_TOPK_X];
-    static const int64_t one[] = {1}, four[] = {4};
     int64_t dim[TENON_MAX_RANK];
-    if (index < TENON_SOFTMAX_TOPK_VAL || index >= TENON_SOFTMAX_TOPK_N_TENSORS)
-        return tenon_why_set(why, TENON_E_INVALID, "tensor %u of softmax_topk is not an output", index);
-    if (!x->dtype || x->rank < 1 || x->rank > TENON_MAX_RANK)
-        return tenon_why_set(why, TENON_E_SHAPE, "x rank %u: must be within [1, %d]", x->rank, TENON_MAX_RANK);
+    int32_t status = tenon__output_check(&tenon__softmax_topk_contract, index, TENON_SOFTMAX_TOPK_VAL, x, why);
+    if (status)
+        return status;
     const uint32_t wish = t[index].dtype;
     if (index == TENON_SOFTMAX_TOPK_FLAGS) {
-        *out = tenon_tensor_make(wish ? wish : TENON_U32, 1, four);
+        *out = tenon_tensor_make(wish ? wish : TENON_U32, 1, (int64_t[]){4});
     } else if (index <= TENON_SOFTMAX_TOPK_IDX) {
         memcpy(dim, x->dim, sizeof dim);
         dim[x->rank - 1] = p->k;
@@ -211,8 +163,7 @@ static int32_t output(const void *params, const struct tenon_tensor *t, uint32_t
                                                                    : TENON_F32,
                                  x->rank, dim);
     } else {
-        *out = x->rank > 1 ? tenon_tensor_make(wish ? wish : TENON_F32, x->rank - 1, x->dim)
-                           : tenon_tensor_make(wish ? wish : TENON_F32, 1, one);
+        *out = tenon__output_per_row(wish ? wish : TENON_F32, x);
     }
     return TENON_OK;
 }

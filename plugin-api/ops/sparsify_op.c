@@ -8,9 +8,9 @@
 #include <tenon/ops/sparsify.h>
 
 #include "../contract.h"
+#include "../shape.h"
 
 #define COLS_MAX INT32_MAX
-#define ROWS_MAX UINT32_MAX
 
 static const struct tenon_tensor_spec tensors[] = {
     [TENON_SPARSIFY_X] = {"x", TENON_IN, TENON_T_FLOAT, "[...,cols]", "activations; a row is the last axis"},
@@ -101,43 +101,6 @@ static int32_t check_params(const struct tenon_sparsify_params *p, const struct 
     return TENON_OK;
 }
 
-static int32_t check_matrix(uint32_t i, const struct tenon_tensor *t, int64_t *rows, int64_t *cols,
-                            struct tenon_why *why)
-{
-    int64_t row_stride;
-    int32_t status = tenon_tensor_rows(t, rows, &row_stride, cols);
-    if (status == TENON_E_SHAPE)
-        return tenon_why_set(why, status, "%s rank 0: must be within [1, %d]", tensors[i].name, TENON_MAX_RANK);
-    if (status)
-        return tenon_why_set(why, status, "%s strides: the leading axes must fold into rows with one stride",
-                             tensors[i].name);
-    return TENON_OK;
-}
-
-/* One value a row. */
-static int32_t check_per_row(const struct tenon_tensor *x, int64_t rows, uint32_t i, const struct tenon_tensor *t,
-                             struct tenon_why *why)
-{
-    int fits = t->rank == 1 && t->dim[0] == rows;
-    if (t->rank == x->rank - 1)
-        fits |= memcmp(t->dim, x->dim, t->rank * sizeof t->dim[0]) == 0;
-    if (!fits)
-        return tenon_why_set(why, TENON_E_SHAPE,
-                             "%s shape (rank %u, %lld elements): must be [%lld], or the leading axes of x",
-                             tensors[i].name, t->rank, (long long)tenon_tensor_count(t), (long long)rows);
-    if (!tenon_tensor_is_contiguous(t))
-        return tenon_why_set(why, TENON_E_UNSUPPORTED, "%s strides: must be contiguous", tensors[i].name);
-    return TENON_OK;
-}
-
-static int32_t check_list(uint32_t i, const struct tenon_tensor *t, int64_t count, struct tenon_why *why)
-{
-    if (!t->dtype || (t->rank == 1 && t->dim[0] == count))
-        return TENON_OK;
-    return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, %lld elements): must be [%lld]", tensors[i].name,
-                         t->rank, (long long)tenon_tensor_count(t), (long long)count);
-}
-
 static int32_t check_y(const struct tenon_tensor *x, const struct tenon_tensor *y, struct tenon_why *why)
 {
     int64_t rows, cols;
@@ -146,10 +109,8 @@ static int32_t check_y(const struct tenon_tensor *x, const struct tenon_tensor *
     if (y->dtype != x->dtype)
         return tenon_why_set(why, TENON_E_DTYPE, "y type %s: must be %s", tenon_dtype_name(y->dtype),
                              tenon_dtype_name(x->dtype));
-    if (y->rank != x->rank || memcmp(y->dim, x->dim, x->rank * sizeof x->dim[0]) != 0)
-        return tenon_why_set(why, TENON_E_SHAPE, "y shape (rank %u, last axis %lld): must be that of x", y->rank,
-                             y->rank ? (long long)y->dim[y->rank - 1] : 0LL);
-    return check_matrix(TENON_SPARSIFY_Y, y, &rows, &cols, why);
+    int32_t status = tenon__shape_as_x(&tensors[TENON_SPARSIFY_Y], y, x, 0, why);
+    return status ? status : tenon__shape_matrix(&tensors[TENON_SPARSIFY_Y], y, &rows, &cols, why);
 }
 
 /* cidx and cval: rows as x, any kmax, the same of both. */
@@ -161,7 +122,7 @@ static int32_t check_compact(const struct tenon_tensor *t, int64_t rows, struct 
         int64_t own_rows, own_kmax;
         if (!t[i].dtype)
             continue;
-        int32_t status = check_matrix(i, &t[i], &own_rows, &own_kmax, why);
+        int32_t status = tenon__shape_matrix(&tensors[i], &t[i], &own_rows, &own_kmax, why);
         if (status)
             return status;
         const int as_x = t[i].rank == x->rank && memcmp(t[i].dim, x->dim, (x->rank - 1) * sizeof x->dim[0]) == 0;
@@ -191,25 +152,17 @@ static int32_t validate(const void *params, const struct tenon_tensor *t, struct
     int64_t rows, cols;
     int32_t status = check_params(p, t, why);
     if (!status)
-        status = check_matrix(TENON_SPARSIFY_X, x, &rows, &cols, why);
+        status = tenon__shape_x(&tensors[TENON_SPARSIFY_X], x, &rows, &cols, why);
     if (status)
         return status;
-    if (cols > COLS_MAX || rows > ROWS_MAX)
-        return tenon_why_set(why, TENON_E_SHAPE, "x has %lld rows and %lld cols: must be below 2^32 and 2^31",
-                             (long long)rows, (long long)cols);
     if (is_topk(p->kind) && (p->k < 0 || p->k > cols))
         return tenon_why_set(why, TENON_E_SHAPE, "k = %d: must be within [0, cols], and x has %lld cols", p->k,
                              (long long)cols);
-    if (t[TENON_SPARSIFY_T_ROW].dtype)
-        status = check_per_row(x, rows, TENON_SPARSIFY_T_ROW, &t[TENON_SPARSIFY_T_ROW], why);
-    if (!status && t[TENON_SPARSIFY_NNZ].dtype)
-        status = check_per_row(x, rows, TENON_SPARSIFY_NNZ, &t[TENON_SPARSIFY_NNZ], why);
-    if (!status)
-        status = check_list(TENON_SPARSIFY_T_COL, &t[TENON_SPARSIFY_T_COL], cols, why);
-    if (!status)
-        status = check_list(TENON_SPARSIFY_WGT, &t[TENON_SPARSIFY_WGT], cols, why);
-    if (!status)
-        status = check_list(TENON_SPARSIFY_FLAGS, &t[TENON_SPARSIFY_FLAGS], 4, why);
+    for (uint32_t i = TENON_SPARSIFY_T_ROW; !status && i < TENON_SPARSIFY_N_TENSORS; i++)
+        if (t[i].dtype && (i == TENON_SPARSIFY_T_ROW || i == TENON_SPARSIFY_NNZ))
+            status = tenon__shape_per_row(&tensors[i], &t[i], x, rows, 0, why);
+        else if (t[i].dtype && (i == TENON_SPARSIFY_T_COL || i == TENON_SPARSIFY_WGT || i == TENON_SPARSIFY_FLAGS))
+            status = tenon__shape_list(&tensors[i], &t[i], i == TENON_SPARSIFY_FLAGS ? 4 : cols, why);
     if (!status)
         status = check_y(x, &t[TENON_SPARSIFY_Y], why);
     return status ? status : check_compact(t, rows, why);
@@ -229,13 +182,11 @@ static int64_t kmax_of(const struct tenon_sparsify_params *p, const struct tenon
 static int32_t output(const void *params, const struct tenon_tensor *t, uint32_t index, struct tenon_tensor *out,
                       struct tenon_why *why)
 {
-    static const int64_t one[] = {1}, four[] = {4};
     const struct tenon_tensor *x = &t[TENON_SPARSIFY_X];
     int64_t dim[TENON_MAX_RANK];
-    if (index < TENON_SPARSIFY_Y || index >= TENON_SPARSIFY_N_TENSORS)
-        return tenon_why_set(why, TENON_E_INVALID, "tensor %u of sparsify is not an output", index);
-    if (!x->dtype || x->rank < 1 || x->rank > TENON_MAX_RANK)
-        return tenon_why_set(why, TENON_E_SHAPE, "x rank %u: must be within [1, %d]", x->rank, TENON_MAX_RANK);
+    int32_t status = tenon__output_check(&tenon__sparsify_contract, index, TENON_SPARSIFY_Y, x, why);
+    if (status)
+        return status;
     const uint32_t wish = t[index].dtype;
     memcpy(dim, x->dim, sizeof dim);
     switch (index) {
@@ -243,10 +194,10 @@ static int32_t output(const void *params, const struct tenon_tensor *t, uint32_t
         *out = tenon_tensor_make(wish ? wish : x->dtype, x->rank, dim);
         break;
     case TENON_SPARSIFY_NNZ:
-        *out = tenon_tensor_make(wish ? wish : TENON_I32, x->rank > 1 ? x->rank - 1 : 1, x->rank > 1 ? dim : one);
+        *out = tenon__output_per_row(wish ? wish : TENON_I32, x);
         break;
     case TENON_SPARSIFY_FLAGS:
-        *out = tenon_tensor_make(wish ? wish : TENON_U32, 1, four);
+        *out = tenon_tensor_make(wish ? wish : TENON_U32, 1, (int64_t[]){4});
         break;
     default:
         dim[x->rank - 1] = kmax_of(params, t);

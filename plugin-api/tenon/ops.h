@@ -96,6 +96,10 @@ const struct tenon_op_contract *tenon_op_contract_at(uint32_t i);
 
 /* Fills params with zeros, struct_size and the contract's defaults. */
 void tenon_op_defaults(const struct tenon_op_contract *contract, void *params);
+/* Sets what "NAME=VALUE" names in params that have defaults: numbers as strtof and strtoull read them, enumerations by
+ * name, flags by names between commas. ARG, with a sentence that shows what was given. */
+int32_t tenon_op_attr_set(const struct tenon_op_contract *contract, void *params, const char *text,
+                          struct tenon_why *why) TENON_MUST_USE;
 
 /* The whole contract of one descriptor, before anything is written: struct sizes and tails, flags, chain, operator
  * number, tensor count, presence, types, ranks, dimensions (no product overflows), strides (last axis contiguous; no

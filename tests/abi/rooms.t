@@ -29,7 +29,7 @@ allowed() {
     backends/opencl | backends/vulkan) echo "plugin-api shaders" ;;
     backends/*) echo "plugin-api" ;;
     tests/conform) echo "plugin-api public tests" ;;
-    bench) echo "plugin-api public host/cli tests tests/conform" ;; # `tenon bench` reads attributes as `tenon run` does
+    bench) echo "plugin-api public tests tests/conform" ;;
     examples) echo "plugin-api public" ;;
     tests | tests/*) echo "plugin-api public host host/cli shaders backends/cpu backends/opencl backends/vulkan backends/hook backends/null tests tests/conform tests/plugins" ;;
     *) echo "" ;;

@@ -3,17 +3,34 @@
  *
  * NAME=VALUE into an operator's params, by the contract's list of attributes. Ranges are checked here too, because here
  * the message can show what was typed. */
-#include "cli.h"
-
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <tenon/ops.h>
+
+/* "; did you mean 'x'?", or the names there are. */
+static const char *hint(const char *word, const char *const *names, uint32_t n, char *text, size_t room)
+{
+    const char *near = tenon_closest(word, names, n);
+    text[0] = 0;
+    if (near) {
+        snprintf(text, room, "; did you mean '%s'?", near);
+        return text;
+    }
+    size_t length = n ? (size_t)snprintf(text, room, "; there %s", n == 1 ? "is" : "are") : 0;
+    for (uint32_t i = 0; i < n && length < room; i++)
+        length += (size_t)snprintf(text + length, room - length, "%s %s", i ? "," : "", names[i]);
+    return text;
+}
 
 static const struct tenon_attr_spec *find(const struct tenon_op_contract *contract, const char *name,
                                           struct tenon_why *why)
 {
-    const char *names[64];
+    const char *names[64] = {NULL};
+    char text[256];
     uint32_t n = 0;
     for (uint32_t i = 0; i < contract->n_attrs; i++) {
         if (!strcmp(contract->attrs[i].name, name))
@@ -22,11 +39,11 @@ static const struct tenon_attr_spec *find(const struct tenon_op_contract *contra
             names[n++] = contract->attrs[i].name;
     }
     tenon_why_set(why, TENON_E_ARG, "%s has no attribute '%s'%s", contract->name, name,
-                  cli_near_or_all(name, names, n));
+                  hint(name, names, n, text, sizeof text));
     return NULL;
 }
 
-static int by_name(const struct tenon_attr_spec *attr, const char *word, uint32_t *index, struct tenon_why *why)
+static int32_t by_name(const struct tenon_attr_spec *attr, const char *word, uint32_t *index, struct tenon_why *why)
 {
     uint32_t n = 0;
     for (; attr->names[n]; n++)
@@ -39,12 +56,12 @@ static int by_name(const struct tenon_attr_spec *attr, const char *word, uint32_
     list[0] = 0;
     for (uint32_t i = 0; i < n && at < sizeof list; i++)
         at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", attr->names[i]);
-    const char *near = cli_near(word, attr->names, n);
-    tenon_why_set(why, TENON_E_ARG, "%s=%s: must be one of %s%s", attr->name, word, list, near);
-    return -1;
+    const char *near = tenon_closest(word, attr->names, n);
+    return tenon_why_set(why, TENON_E_ARG, "%s=%s: must be one of %s%s%s%s", attr->name, word, list,
+                         near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-static int flags(const struct tenon_attr_spec *attr, const char *value, uint32_t *bits, struct tenon_why *why)
+static int32_t flags(const struct tenon_attr_spec *attr, const char *value, uint32_t *bits, struct tenon_why *why)
 {
     char copy[256], *rest = NULL;
     snprintf(copy, sizeof copy, "%s", value);
@@ -54,20 +71,19 @@ static int flags(const struct tenon_attr_spec *attr, const char *value, uint32_t
         if (!strcmp(word, "none"))
             continue;
         if (by_name(attr, word, &index, why))
-            return -1;
+            return TENON_E_ARG;
         *bits |= 1u << index;
     }
     return 0;
 }
 
-static int range_error(const struct tenon_attr_spec *attr, const char *value, struct tenon_why *why)
+static int32_t range_error(const struct tenon_attr_spec *attr, const char *value, struct tenon_why *why)
 {
-    tenon_why_set(why, TENON_E_ARG, "%s=%s: must be a%s from %.9g to %.9g", attr->name, value,
-                  attr->type == TENON_ATTR_F32 ? " number" : " whole number", attr->min, attr->max);
-    return -1;
+    return tenon_why_set(why, TENON_E_ARG, "%s=%s: must be a%s from %.9g to %.9g", attr->name, value,
+                         attr->type == TENON_ATTR_F32 ? " number" : " whole number", attr->min, attr->max);
 }
 
-static int number(const struct tenon_attr_spec *attr, const char *value, void *field, struct tenon_why *why)
+static int32_t number(const struct tenon_attr_spec *attr, const char *value, void *field, struct tenon_why *why)
 {
     char *end;
     errno = 0;
@@ -97,23 +113,22 @@ static int number(const struct tenon_attr_spec *attr, const char *value, void *f
     return 0;
 }
 
-int cli_attr_set(const struct tenon_op_contract *contract, void *params, const char *text, struct tenon_why *why)
+int32_t tenon_op_attr_set(const struct tenon_op_contract *contract, void *params, const char *text,
+                          struct tenon_why *why)
 {
     char name[64];
     const char *equals = strchr(text, '=');
-    if (!equals || equals == text || (size_t)(equals - text) >= sizeof name) {
-        tenon_why_set(why, TENON_E_ARG, "'%s': an attribute is given as NAME=VALUE", text);
-        return -1;
-    }
+    if (!equals || equals == text || (size_t)(equals - text) >= sizeof name)
+        return tenon_why_set(why, TENON_E_ARG, "'%s': an attribute is given as NAME=VALUE", text);
     snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
     const struct tenon_attr_spec *attr = find(contract, name, why);
     if (!attr)
-        return -1;
+        return TENON_E_ARG;
     void *field = (char *)params + attr->offset;
     uint32_t word;
     if (attr->type == TENON_ATTR_ENUM || attr->type == TENON_ATTR_FLAGS) {
         if (attr->type == TENON_ATTR_ENUM ? by_name(attr, equals + 1, &word, why) : flags(attr, equals + 1, &word, why))
-            return -1;
+            return TENON_E_ARG;
         memcpy(field, &word, sizeof word);
         return 0;
     }

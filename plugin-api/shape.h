@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * Inside the contract library: what the validate() and output() of several operators ask of shapes. Each gives
+ * TENON_OK, or a status with the sentence in why; `spec` names the tensor. */
+#ifndef TENON_SHAPE_H
+#define TENON_SHAPE_H
+
+#include <tenon/ops.h>
+
+/* The leading axes fold into rows with one stride. */
+int32_t tenon__shape_matrix(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, int64_t *rows,
+                            int64_t *cols, struct tenon_why *why);
+/* The same of x, which has fewer than 2^32 rows and 2^31 columns. */
+int32_t tenon__shape_x(const struct tenon_tensor_spec *spec, const struct tenon_tensor *x, int64_t *rows, int64_t *cols,
+                       struct tenon_why *why);
+int tenon__shape_same(const struct tenon_tensor *a, const struct tenon_tensor *b);
+/* The shape of x, or [cols] where or_cols; any leading strides, 0 included: a backend that wants one row stride asks
+ * tenon_tensor_rows. */
+int32_t tenon__shape_as_x(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t,
+                          const struct tenon_tensor *x, int or_cols, struct tenon_why *why);
+/* One value a row of x: [rows] or x's leading axes, or [1] where or_one; contiguous. */
+int32_t tenon__shape_per_row(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t,
+                             const struct tenon_tensor *x, int64_t rows, int or_one, struct tenon_why *why);
+/* [n]. */
+int32_t tenon__shape_list(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, int64_t n,
+                          struct tenon_why *why);
+
+/* output(): x must have a shape, and tensor `index` be an output (one from `first` on). */
+int32_t tenon__output_check(const struct tenon_op_contract *contract, uint32_t index, uint32_t first,
+                            const struct tenon_tensor *x, struct tenon_why *why);
+/* One value a row of x. */
+struct tenon_tensor tenon__output_per_row(uint32_t dtype, const struct tenon_tensor *x);
+
+#endif
