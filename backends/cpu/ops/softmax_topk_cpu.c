@@ -17,19 +17,17 @@
 
 /* Lives in cpu_plan.state. */
 struct topk {
-    find_fn *find;
-    sum_fn *sum;
+    struct wanted wanted;
     int64_t rows, cols, k;
     int64_t x_stride, bias_stride, mask_stride, noise_stride; /* bytes from row to row */
     int64_t val_stride, idx_stride;                           /* elements */
-    int64_t x_size;
     uint64_t slot;      /* bytes of a task: flags and a list */
     int64_t kept;       /* entries of a list: k, or 2 for the margin */
     float scale, inv_temp, noise_amp;
     uint64_t seed;
     uint32_t norm, tasks, stream, sample;
     uint32_t x_dtype;
-    uint8_t plain, affine, gumbel, summed, split, sink_step, stats;
+    uint8_t affine, gumbel, relative, split, sink_step, stats;
 };
 
 struct run {
@@ -49,16 +47,11 @@ static const void *row_of(const struct run *run, uint32_t i, int64_t row, int64_
     return run->ptr[i] ? (const char *)run->ptr[i] + row * stride : NULL;
 }
 
-static struct row row_begin(const struct run *run, int64_t row)
+/* What all rows have in common. */
+static struct row row_any(const struct run *run)
 {
     const struct topk *t = run->t;
-    const int32_t *valid_len = run->ptr[TENON_SOFTMAX_TOPK_VALID_LEN];
-    const float *row_scale = run->ptr[TENON_SOFTMAX_TOPK_ROW_SCALE], *sink = run->ptr[TENON_SOFTMAX_TOPK_SINK];
-    struct row r = {.dtype = t->x_dtype, .cols = t->cols};
-    r.l.x = row_of(run, TENON_SOFTMAX_TOPK_X, row, t->x_stride);
-    r.l.bias = row_of(run, TENON_SOFTMAX_TOPK_BIAS, row, t->bias_stride);
-    r.l.mask = row_of(run, TENON_SOFTMAX_TOPK_MASK, row, t->mask_stride);
-    r.l.noise = row_of(run, TENON_SOFTMAX_TOPK_NOISE, row, t->noise_stride);
+    struct row r = {.dtype = t->x_dtype, .cols = t->cols, .sink = MINUS_INF};
     r.l.scale = t->scale;
     r.l.noise_amp = t->noise_amp;
     r.l.affine = t->affine;
@@ -66,39 +59,43 @@ static struct row row_begin(const struct run *run, int64_t row)
     r.l.generate.seed = t->seed;
     r.l.generate.stream = t->stream;
     r.l.generate.sample = t->sample;
-    r.l.generate.row = (uint32_t)row;
+    return r;
+}
+
+static void row_begin(const struct run *run, int64_t row, struct row *r)
+{
+    const struct topk *t = run->t;
+    const int32_t *valid_len = run->ptr[TENON_SOFTMAX_TOPK_VALID_LEN];
+    const float *row_scale = run->ptr[TENON_SOFTMAX_TOPK_ROW_SCALE], *sink = run->ptr[TENON_SOFTMAX_TOPK_SINK];
+    r->l.x = row_of(run, TENON_SOFTMAX_TOPK_X, row, t->x_stride);
+    r->l.bias = row_of(run, TENON_SOFTMAX_TOPK_BIAS, row, t->bias_stride);
+    r->l.mask = row_of(run, TENON_SOFTMAX_TOPK_MASK, row, t->mask_stride);
+    r->l.noise = row_of(run, TENON_SOFTMAX_TOPK_NOISE, row, t->noise_stride);
+    r->l.generate.row = (uint32_t)row;
     if (valid_len)
-        r.cols = valid_len[row] < 0 ? 0 : valid_len[row] < t->cols ? valid_len[row] : t->cols;
+        r->cols = valid_len[row] < 0 ? 0 : valid_len[row] < t->cols ? valid_len[row] : t->cols;
     const float scale = row_scale ? row_scale[row] : 1.0f;
     float T = t->inv_temp * scale;
     if (!(T < 0x1.fffffep127f)) /* an overflow of the product still means "the largest alone" */
         T = 0x1.fffffep127f;
-    r.nan = !(scale >= 0.0f && scale < INFINITY);
-    r.T = (double)T;
-    r.flat = T == 0.0f;
-    r.half = T < 1.0f ? 0.5f : 1.0f;
-    r.rest = T / r.half;
+    r->nan = !(scale >= 0.0f && scale < INFINITY);
+    r->T = (double)T;
+    r->flat = T == 0.0f;
+    r->half = T < 1.0f ? 0.5f : 1.0f;
+    r->rest = T / r->half;
     if (sink) {
-        r.has_sink = 1;
-        r.sink = sink[t->sink_step ? row : 0];
-        r.nan |= r.sink != r.sink || r.sink == INFINITY;
+        r->sink = sink[t->sink_step ? row : 0];
+        r->has_sink = 1;
+        r->nan |= r->sink != r->sink || r->sink == INFINITY;
     }
-    return r;
 }
 
-/* Both sweeps over the tile that begins at c0. */
 static void do_tile(const struct topk *t, const struct row *r, int64_t c0, struct list *list, struct part *part)
 {
-    float values[TILE + STEP];
-    const int64_t c1 = r->cols - c0 < TILE ? r->cols : c0 + TILE;
-    part->m = t->find(r, c0, c1, list, values);
-    part->s = part->a = 0.0;
-    if (!t->summed || list->bad || r->nan || !(part->m > MINUS_INF)) /* no sum of a NaN row is wanted */
-        return;
-    if (t->plain)
-        t->sum(r, (const char *)r->l.x + c0 * t->x_size, c1 - c0, TILE * t->x_size, part);
-    else
-        t->sum(r, values, c1 - c0, 0, part);
+    tile_do(&t->wanted, r, c0, r->cols - c0 < TILE ? r->cols - c0 : TILE, list, part);
+    /* More of the row follows mostly, and has fewer candidates when the bar is high. */
+    if (list->n > list->k + list->k / 2 + 8 && c0 + TILE < r->cols)
+        list_cut(list);
 }
 
 /* ---- what a row becomes ---- */
@@ -109,66 +106,84 @@ static void put(const struct run *run, uint32_t i, int64_t row, int nan, double 
         ((float *)run->ptr[i])[row] = nan ? NAN : (float)value;
 }
 
-/* The sum that val is relative to, against R, and the statistics. */
-static double put_stats(const struct run *run, const struct row *r, int64_t row, const struct list *list,
-                        const struct part *p, double R, int nan)
+static void put_empty_stats(const struct run *run, const struct row *r, int64_t row)
 {
-    const int empty = list->n == 0 || list->key[0] <= LIST_NAN, two = list->n > 1 && list->key[1] > LIST_NAN;
-    const double M = empty || nan ? 0.0 : (double)order_value(list->key[0]);
-    const double M2 = two && !nan ? (double)order_value(list->key[1]) : 0.0;
-    const double sink = r->has_sink && !nan && r->sink > MINUS_INF ? exp(((double)r->sink - R) * r->T) : 0.0;
-    const double S = p->s * exp((M - R) * r->T) + sink, top = exp((M - R) * r->T) / S;
-    const double inf = (double)INFINITY;
-    if (empty && !nan) {
-        const double lse = !r->has_sink              ? -inf
-                           : r->flat && isinf(r->sink) ? (double)r->sink
-                                                     : (double)r->sink * r->T;
-        put(run, TENON_SOFTMAX_TOPK_MAX, row, 0, -inf);
-        put(run, TENON_SOFTMAX_TOPK_LSE, row, 0, lse);
-        for (uint32_t i = TENON_SOFTMAX_TOPK_PMAX; i <= TENON_SOFTMAX_TOPK_ENTROPY; i++)
-            put(run, i, row, 0, 0.0);
-        return S;
-    }
-    if (!run->t->stats)
-        return S;
-    put(run, TENON_SOFTMAX_TOPK_MAX, row, nan, M);
-    put(run, TENON_SOFTMAX_TOPK_LSE, row, nan, R * r->T + log(S));
-    put(run, TENON_SOFTMAX_TOPK_PMAX, row, nan, top);
-    put(run, TENON_SOFTMAX_TOPK_MARGIN, row, nan, two ? top - exp((M2 - R) * r->T) / S : top);
-    put(run, TENON_SOFTMAX_TOPK_ENTROPY, row, nan, log(p->s) - p->a / p->s);
-    return S;
+    const double inf = (double)INFINITY, lse = !r->has_sink               ? -inf
+                                               : r->flat && isinf(r->sink) ? (double)r->sink
+                                                                           : (double)r->sink * r->T;
+    put(run, TENON_SOFTMAX_TOPK_MAX, row, 0, -inf);
+    put(run, TENON_SOFTMAX_TOPK_LSE, row, 0, lse);
+    for (uint32_t i = TENON_SOFTMAX_TOPK_PMAX; i <= TENON_SOFTMAX_TOPK_ENTROPY; i++)
+        put(run, i, row, 0, 0.0);
 }
 
-/* val of the n slots that have an entry. */
+/* top: the largest's term of S. */
+static void put_stats(const struct run *run, const struct row *r, int64_t row, const struct list *list,
+                      const struct part *p, double R, double S, double top, int nan)
+{
+    const int two = list->n > 1 && list->key[1] > LIST_NAN;
+    const double M = nan ? 0.0 : (double)order_value(list->key[0]);
+    const double M2 = two && !nan ? (double)order_value(list->key[1]) : 0.0, first = top / S;
+    put(run, TENON_SOFTMAX_TOPK_MAX, row, nan, M);
+    put(run, TENON_SOFTMAX_TOPK_LSE, row, nan, R * r->T + log(S));
+    put(run, TENON_SOFTMAX_TOPK_PMAX, row, nan, first);
+    put(run, TENON_SOFTMAX_TOPK_MARGIN, row, nan, two ? first - exp((M2 - R) * r->T) / S : first);
+    put(run, TENON_SOFTMAX_TOPK_ENTROPY, row, nan, log(p->s) - p->a / p->s);
+}
+
+/* e^((a - b) T); of two equal ones no exp is asked. */
+static double term_of(double a, double b, double T)
+{
+    return a == b ? 1.0 : exp((a - b) * T);
+}
+
+/* The numbers of keys. */
+SIMD_FN vf list_values(const int32_t *key)
+{
+    const vi k = vi_load(key);
+    return vf_bits(vi_xor(k, vi_and(vi_sra(k, 31), vi_set1(0x7fffffff))));
+}
+
+SIMD_FN int vector_rest(int64_t n)
+{
+    return n < VF ? (int)n : VF;
+}
+
+static void put_logs(const struct topk *t, const struct row *r, const struct list *list, int64_t n, double R, double S,
+                     float *val)
+{
+    const double log_sum = t->norm == TENON_SOFTMAX_TOPK_LOG ? log(S) : 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        const float v = order_value(list->key[i]);
+        val[i] = t->norm == TENON_SOFTMAX_TOPK_RAW ? v : (float)(((double)v - R) * r->T - log_sum);
+    }
+}
+
+/* val of the n slots that have an entry. S: of SELECTED, the sink's part. */
 static void put_values(const struct topk *t, const struct row *r, const struct list *list, int64_t n, double R,
                        double S, float *val)
 {
-    if (t->norm == TENON_SOFTMAX_TOPK_RAW || t->norm == TENON_SOFTMAX_TOPK_LOG) {
-        const double log_sum = t->norm == TENON_SOFTMAX_TOPK_LOG ? log(S) : 0.0;
-        for (int64_t i = 0; i < n; i++) {
-            const float v = order_value(list->key[i]);
-            val[i] = t->norm == TENON_SOFTMAX_TOPK_RAW ? v : (float)(((double)v - R) * r->T - log_sum);
-        }
-        return;
-    }
-    if (t->norm == TENON_SOFTMAX_TOPK_SELECTED)
-        S = r->has_sink && r->sink > MINUS_INF ? exp(((double)r->sink - R) * r->T) : 0.0;
-    const vf half = vf_set1(r->half), reference = vf_mul(vf_set1((float)R), half);
+    const int selected = t->norm == TENON_SOFTMAX_TOPK_SELECTED;
+    const vf half = vf_set1(r->half), reference = vf_mul(vf_set1((float)R), half), rest = vf_set1(r->rest);
+    vf inverse = vf_set1(selected ? 1.0f : (float)(1.0 / S));
     for (int64_t i = 0; i < n; i += VF) {
-        const int k = n - i < VF ? (int)(n - i) : VF;
-        float v[VF] = {0}, e[VF];
-        for (int j = 0; j < k; j++)
-            v[j] = order_value(list->key[i + j]);
-        vf_store(e, vf_exp(vf_mul(vf_sub(vf_mul(vf_load(v), half), reference), vf_set1(r->rest))));
-        for (int j = 0; j < k; j++) {
-            val[i + j] = e[j];
-            if (t->norm == TENON_SOFTMAX_TOPK_SELECTED)
-                S += (double)e[j];
+        const int k = vector_rest(n - i);
+        /* nothing subnormal and slow in lanes without an entry */
+        const vf v = vf_select(vm_first(k), list_values(list->key + i), vf_set1((float)R));
+        const vf e = vf_exp(vf_mul(vf_sub(vf_mul(v, half), reference), rest));
+        vf_store_n(val + i, vf_mul(e, inverse), k);
+        if (selected) {
+            float lane[VF];
+            vf_store(lane, e);
+            for (int j = 0; j < k; j++)
+                S += (double)lane[j];
         }
     }
-    const float inverse = (float)(1.0 / S);
-    for (int64_t i = 0; i < n; i++)
-        val[i] *= inverse;
+    if (!selected)
+        return;
+    inverse = vf_set1((float)(1.0 / S));
+    for (int64_t i = 0; i < n; i += VF)
+        vf_store_n(val + i, vf_mul(vf_load_n(val + i, vector_rest(n - i)), inverse), vector_rest(n - i));
 }
 
 static void row_end(const struct run *run, const struct row *r, int64_t row, struct list *list, const struct part *p,
@@ -183,25 +198,33 @@ static void row_end(const struct run *run, const struct row *r, int64_t row, str
     while (above > 0 && list->key[above - 1] <= LIST_NAN)
         above--;
     const int nan = list->bad || r->nan, empty = !nan && above == 0;
-    double R = above && !nan ? (double)order_value(list->key[0]) : -(double)INFINITY;
-    if (r->has_sink && (double)r->sink > R)
-        R = (double)r->sink;
-    const double S = put_stats(run, r, row, list, p, R, nan);
+    const double M = above && !nan ? (double)order_value(list->key[0]) : -(double)INFINITY;
+    const double R = (double)r->sink > M ? (double)r->sink : M;
+    const double sink = r->sink > MINUS_INF && !nan ? term_of((double)r->sink, R, r->T) : 0.0;
+    const double top = t->relative && M > -(double)INFINITY ? term_of(M, R, r->T) : 0.0, S = p->s * top + sink;
     flags[FLAG_NAN] += (uint32_t)nan;
     flags[FLAG_EMPTY] += (uint32_t)empty;
     flags[FLAG_SHORT] += above < t->k;
+    if (t->stats && empty)
+        put_empty_stats(run, r, row);
+    else if (t->stats)
+        put_stats(run, r, row, list, p, R, S, top, nan);
     if (val) {
         const float none = t->norm == TENON_SOFTMAX_TOPK_LOG || t->norm == TENON_SOFTMAX_TOPK_RAW ? MINUS_INF : 0.0f;
         val += row * t->val_stride;
-        if (!nan)
-            put_values(t, r, list, above, R, S, val);
+        if (!nan && none < 0.0f)
+            put_logs(t, r, list, above, R, S, val);
+        else if (!nan)
+            put_values(t, r, list, above, R, t->norm == TENON_SOFTMAX_TOPK_SELECTED ? sink : S, val);
         for (int64_t i = nan ? 0 : above; i < t->k; i++)
             val[i] = nan ? NAN : none;
     }
     if (idx) {
         idx += row * t->idx_stride;
-        for (int64_t i = 0; i < t->k; i++)
-            idx[i] = i < n ? list->idx[i] : -1;
+        for (int64_t i = 0; i < n; i += VF)
+            vi_store_n(idx + i, vi_load(list->idx + i), vector_rest(n - i));
+        for (int64_t i = n; i < t->k; i++)
+            idx[i] = -1;
     }
 }
 
@@ -216,13 +239,15 @@ static void rows_task(void *context, uint32_t i)
     const int64_t from = (int64_t)(rows * i / tasks), to = (int64_t)(rows * (i + UINT64_C(1)) / tasks);
     unsigned char *slot = run->workspace + i * t->slot;
     uint32_t *flags = (uint32_t *)(void *)slot;
+    struct row r = row_any(run);
     memset(flags, 0, SLOT_FLAGS);
     for (int64_t row = from; row < to; row++) {
-        const struct row r = row_begin(run, row);
+        row_begin(run, row, &r);
         struct part sums = {0.0, 0.0, MINUS_INF}, part;
         struct list list;
         list_init(&list, slot + SLOT_FLAGS, t->kept);
-        for (int64_t c0 = 0; c0 < r.cols; c0 += TILE) {
+        const int done = row_pick(&t->wanted, &r, &list, &sums);
+        for (int64_t c0 = 0; !done && c0 < r.cols; c0 += TILE) {
             do_tile(t, &r, c0, &list, &part);
             part_merge(&r, &sums, &part);
         }
@@ -259,7 +284,8 @@ static uint64_t split_bytes(const struct topk *t)
 static void split_row(const struct run *run, int64_t row, uint32_t *flags)
 {
     const struct topk *t = run->t;
-    const struct row r = row_begin(run, row);
+    struct row r = row_any(run);
+    row_begin(run, row, &r);
     unsigned char *shared = run->workspace + t->tasks * t->slot;
     struct part sums = {0.0, 0.0, MINUS_INF};
     struct split s = {.run = run, .r = &r, .tiles = (r.cols + TILE - 1) / TILE};
@@ -338,19 +364,20 @@ static int32_t set_strides(const struct cpu_plan *plan, struct topk *t)
 static void choose_passes(struct topk *t, const struct tenon_softmax_topk_params *p, const struct tenon_tensor *tensor)
 {
     const uint32_t dtype = tensor[TENON_SOFTMAX_TOPK_X].dtype;
-    const int kind = dtype == TENON_F16 ? 1 : dtype == TENON_BF16 ? 2 : 0;
-    static find_fn *const find[3] = {find_plain_f32, find_plain_f16, find_plain_bf16};
-    static sum_fn *const sum[3] = {sum_plain_f32, sum_plain_f16, sum_plain_bf16};
-    t->plain = !t->affine && !t->gumbel && p->inv_temp == 1.0f;
-    for (uint32_t i = TENON_SOFTMAX_TOPK_BIAS; i < TENON_SOFTMAX_TOPK_N_TENSORS; i++)
-        t->plain &= !tensor[i].dtype || i == TENON_SOFTMAX_TOPK_VALID_LEN || i == TENON_SOFTMAX_TOPK_SINK ||
-                    (i >= TENON_SOFTMAX_TOPK_VAL && i != TENON_SOFTMAX_TOPK_ENTROPY);
-    t->find = t->plain ? find[kind] : find_any;
-    t->sum = t->plain ? sum[kind] : sum_any;
-    t->summed = tensor[TENON_SOFTMAX_TOPK_VAL].dtype &&
+    struct wanted *w = &t->wanted;
+    const int plain = !t->affine && !t->gumbel && !tensor[TENON_SOFTMAX_TOPK_MASK].dtype &&
+                      !tensor[TENON_SOFTMAX_TOPK_NOISE].dtype;
+    w->passes = !plain                ? &passes_any
+                : dtype == TENON_F16  ? &passes_f16
+                : dtype == TENON_BF16 ? &passes_bf16
+                                      : &passes_f32;
+    w->ahead = plain ? TILE * TENON_DTYPE_SIZE(dtype) : 0;
+    w->moment = tensor[TENON_SOFTMAX_TOPK_ENTROPY].dtype != 0;
+    w->summed = tensor[TENON_SOFTMAX_TOPK_VAL].dtype &&
                 (p->norm == TENON_SOFTMAX_TOPK_FULL || p->norm == TENON_SOFTMAX_TOPK_LOG);
     for (uint32_t i = TENON_SOFTMAX_TOPK_LSE; i <= TENON_SOFTMAX_TOPK_ENTROPY; i++)
-        t->summed |= tensor[i].dtype != 0;
+        w->summed |= tensor[i].dtype != 0;
+    t->relative = w->summed != 0;
 }
 
 static void choose_split(struct topk *t, const struct cpu_env *env)
@@ -377,7 +404,6 @@ static int32_t topk_plan(struct cpu_plan *plan)
         status = set_strides(plan, t);
     if (status)
         return status;
-    t->x_size = TENON_DTYPE_SIZE(x->dtype);
     t->x_dtype = x->dtype;
     t->k = p->k;
     t->kept = plan->tensor[TENON_SOFTMAX_TOPK_MARGIN].dtype && p->k < 2 ? 2 : p->k;

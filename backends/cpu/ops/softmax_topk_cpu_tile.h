@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * softmax_topk on the CPU: the two sweeps over one tile of a row, of which memory sees the first and L1 the second:
- * candidates and maximum, then the sum of exponentials against that maximum. */
+ * softmax_topk on the CPU: the two sweeps over one tile of a row, of which memory sees the first and L1 the second: the
+ * largest numbers of its parts, which tell what is no candidate; then the sum of exponentials, and on the way which
+ * columns are candidates after all. */
 #ifndef TENON_SOFTMAX_TOPK_CPU_TILE_H
 #define TENON_SOFTMAX_TOPK_CPU_TILE_H
 
 #include "lib/exp.h"
 #include "lib/logits.h"
 #include "softmax_topk_cpu_list.h"
+#include "softmax_topk_cpu_sum.h"
 
 /* The sums of a tile, or of the tiles so far, relative to m. */
 struct part {
@@ -29,52 +31,82 @@ struct row {
     float sink;
 };
 
-typedef float find_fn(const struct row *r, int64_t c0, int64_t c1, struct list *list, float *values);
-typedef void sum_fn(const struct row *r, const void *v, int64_t n, int64_t ahead, struct part *part);
+/* ---- the first sweep ---- */
 
-/* ---- candidates ---- */
-
-/* The largest number of each lane over SEGMENT columns. k of these are numbers of the row: the k-th best of the row is
- * not below the k-th best of them, and little else is above that. */
-#define SEGMENT   (16 * STEP)
-#define PEAKS     (TILE / 16)
+/* The largest number of each lane over a stretch of columns. k of these are numbers of the row: the k-th best of the row
+ * is not below the k-th best of them, and little else is above that. */
+#define PEAKS     (TILE / 2)
 #define PEAK_LIST 64 /* more are left to select_keys */
 
-SIMD_FN void peak_step(const struct row *r, int64_t c, int n, uint32_t dtype, int plain, float *values, vf *m, vm *nan)
+struct peaks {
+    float top; /* the largest number */
+    int nan;
+    int n; /* a multiple of BLOCK */
+    float peak[PEAKS];
+};
+
+typedef void peaks_fn(const struct row *r, int64_t c0, int64_t c1, int64_t stretch, float *values, struct peaks *p);
+
+SIMD_FN void peak_step(const struct row *r, int64_t c, int n, uint32_t dtype, int plain, int nans, float *values, vf *m,
+                       vm *nan)
 {
     vf v[STEP_VECTORS];
     logits_load(&r->l, c, n, dtype, plain, !plain, MINUS_INF, v);
     STEP_EACH(b, n) {
         m[b] = vf_max(v[b], m[b]); /* keeps m past NaN */
-        *nan = vm_or(*nan, vf_isnan(v[b]));
         if (values)
             vf_store(values + b * VF, v[b]);
     }
-}
-
-/* n columns from c on, which are x[at] and so on. */
-SIMD_FN void take_step(const void *x, int64_t at, int64_t c, int n, uint32_t dtype, struct list *list)
-{
-    const vf least = vf_set1(list->least), below = vf_set1(list->below);
     STEP_EACH(b, n) {
-        const int k = step_count(n, b);
-        const vf v = load_x(x, at + b * VF, k, dtype);
-        uint32_t there = vm_bits(vm_not(vm_or(vf_lt(v, least), vf_le(v, below)))); /* NaN too */
-        if (n != STEP)
-            there &= (1u << k) - 1u;
-        if (there) {
-            float lanes[VF];
-            vf_store(lanes, v);
-            list_take(list, lanes, there, (int32_t)c + b * VF);
-        }
+        if (nans && n == STEP && STEP_VECTORS % 2 == 0)
+            *nan = b % 2 ? vm_or(*nan, vf_unordered(v[b - 1], v[b])) : *nan;
+        else if (nans)
+            *nan = vm_or(*nan, vf_isnan(v[b]));
     }
 }
 
-/* The k-th largest of n peaks, a multiple of BLOCK, or -Inf when they are too few to tell much. They are folded while
- * twice as many as are wanted stay; a few are ranked against each other, without a branch to mispredict. */
-static float least_of(float *peak, int n, int64_t k)
+/* The columns [c0, c1), which go into `values` too unless that is NULL. stretch: a multiple of STEP. nans: look for
+ * them; a sum finds them by itself. */
+SIMD_FN void tile_peaks(const struct row *row, int64_t c0, int64_t c1, int64_t stretch, float *values, struct peaks *p,
+                        uint32_t dtype, int plain, int nans)
 {
-    int32_t key[PEAKS];
+    const struct row r = *row; /* a copy that nothing can alias stays in registers */
+    vf top = vf_set1(MINUS_INF);
+    vm nan = vf_isnan(top);
+    p->n = 0;
+    for (int64_t c = c0; c < c1;) {
+        const int64_t end = c1 - c < stretch ? c1 : c + stretch;
+        vf m[STEP_VECTORS];
+        STEP_EACH(b, STEP)
+            m[b] = vf_set1(MINUS_INF);
+#define CALL(c, n) peak_step(&r, c, n, dtype, plain, nans, values ? values + ((c) - c0) : NULL, m, &nan)
+        STEP_ALL(c, c, end, CALL)
+#undef CALL
+        STEP_EACH(b, STEP) {
+            vf_store(p->peak + p->n + b * VF, m[b]);
+            top = vf_max(m[b], top);
+        }
+        p->n += STEP;
+    }
+    p->top = vf_reduce_max(top);
+    p->nan = vm_any(nan);
+}
+
+/* Stretches short enough that there are twice as many peaks as are wanted, if there can be. */
+static int64_t stretch_of(int64_t n, int64_t k)
+{
+    int64_t steps = 16;
+    while (steps > 2 && n < 2 * k * steps)
+        steps /= 2;
+    return steps * STEP;
+}
+
+/* The k-th largest of the peaks, or -Inf when they are too few to tell much. They are folded while twice as many as are
+ * wanted stay; a few are ranked against each other, without a branch to mispredict. */
+static float least_of(struct peaks *p, int64_t k)
+{
+    float *const peak = p->peak;
+    int n = p->n;
     if (n < 2 * k)
         return MINUS_INF;
     while (n % (2 * BLOCK) == 0 && n / 2 >= 2 * k) {
@@ -83,61 +115,171 @@ static float least_of(float *peak, int n, int64_t k)
             vf_store(peak + i, vf_max(vf_load(peak + i), vf_load(peak + n + i)));
     }
     if (n > PEAK_LIST) {
-        for (int i = 0; i < n; i++)
-            key[i] = order_key(peak[i]);
+        int32_t key[PEAKS];
+        for (int i = 0; i < n; i += VF)
+            vi_store(key + i, order_keys(vf_load(peak + i)));
         return order_value(select_keys(key, n, k).key);
     }
-    float least = INFINITY;
-    for (int i = 0; i < n; i++) {
-        int above = 0;
-        for (int j = 0; j < n; j += VF)
-            above += vm_count(vf_gt(vf_load(peak + j), vf_set1(peak[i])));
-        least = above < k && peak[i] < least ? peak[i] : least;
+    vf least = vf_set1(INFINITY);
+    for (int i = 0; i < n; i += VF) {
+        const vf one = vf_load(peak + i);
+        vi above = vi_zero();
+        for (int j = 0; j < n; j++)
+            above = list_more(above, vf_gt(vf_set1(peak[j]), one));
+        least = vf_min(least, vf_select(vi_gt(vi_set1((int32_t)k), above), one, vf_set1(INFINITY)));
     }
-    return least;
+    return vf_reduce_min(least);
 }
 
-/* Shows the columns [c0, c1) to the list; their largest number. values: room for the tile and a STEP, or NULL. */
-SIMD_FN float tile_find(const struct row *row, int64_t c0, int64_t c1, struct list *list, float *values, uint32_t dtype,
-                        int plain)
+/* ---- candidates ---- */
+
+static float value_at(const void *x, int64_t c, uint32_t dtype)
 {
-    const struct row r = *row; /* a copy that nothing can alias stays in registers */
-    float peak[PEAKS];
-    int peaks = 0;
-    vf top = vf_set1(MINUS_INF);
-    vm nan = vf_isnan(top);
-    for (int64_t c = c0; c < c1;) {
-        const int64_t end = c1 - c < SEGMENT ? c1 : c + SEGMENT;
-        vf m[STEP_VECTORS];
-        STEP_EACH(b, STEP)
-            m[b] = vf_set1(MINUS_INF);
-#define CALL(c, n) peak_step(&r, c, n, dtype, plain, values ? values + ((c) - c0) : NULL, m, &nan)
-        STEP_ALL(c, c, end, CALL)
-#undef CALL
-        STEP_EACH(b, STEP) {
-            vf_store(peak + peaks + b * VF, m[b]);
-            top = vf_max(m[b], top);
-        }
-        peaks += STEP;
-    }
-    const float largest = vf_reduce_max(top);
-    if (!vm_any(nan) && !(largest > list->below))
-        return largest;
-    if (list->n < list->k)
-        list->least = least_of(peak, peaks, list->k);
-    const void *x = values ? values : r.l.x;
-    const int64_t shift = values ? -c0 : 0;
-    int64_t c = c0;
-#define CALL(c, n) take_step(x, (c) + shift, c, n, values ? TENON_F32 : dtype, list)
-    STEP_ALL(c, c0, c1, CALL)
-#undef CALL
-    return largest;
+    if (dtype == TENON_F32)
+        return ((const float *)x)[c];
+    return dtype == TENON_F16 ? simd_from_f16(((const uint16_t *)x)[c]) : simd_from_bf16(((const uint16_t *)x)[c]);
 }
 
-/* ---- sums ---- */
+/* The keys of the entries from `from` on, of which the columns are there. */
+static void take_keys(struct list *list, int64_t from, const void *x, int64_t c0, uint32_t dtype)
+{
+    if (dtype != TENON_F32) {
+        for (int64_t i = from; i < list->n; i++)
+            list->key[i] = order_key(value_at(x, list->idx[i] - c0, dtype));
+        return;
+    }
+    for (int64_t i = from; i < list->n; i += VF) {
+        const vm there = vm_first(list->n - i < VF ? (int)(list->n - i) : VF);
+        const vi c = vi_select(there, vi_sub(vi_load(list->idx + i), vi_set1((int32_t)c0)), vi_zero());
+        vi_store(list->key + i, order_keys(vf_gather(x, c)));
+    }
+}
 
-SIMD_FN void sum_step(const struct row *r, const void *x, int64_t c, int n, uint32_t dtype, int plain, float m,
-                      int64_t ahead, vf *sum, vf *moment)
+/* Columns [c, n) when the list has been full: what is left of it may pass over much more than the marks do. */
+static void take_rest(struct list *list, int64_t from, const void *x, int64_t c0, int64_t c, int64_t n, uint32_t dtype)
+{
+    take_keys(list, from, x, c0, dtype);
+    list_cut(list);
+    for (; c < n; c += VF) {
+        const int count = n - c < VF ? (int)(n - c) : VF;
+        const vm above = vf_gt(load_x(x, c, count, dtype), vf_set1(list->below));
+        for (uint32_t bits = vm_bits(vm_and(above, vm_first(count))); bits; bits &= bits - 1) {
+            const int64_t column = c + __builtin_ctz(bits);
+            list_push(list, order_key(value_at(x, column, dtype)), (int32_t)(c0 + column));
+        }
+    }
+}
+
+/* The columns of a word of marks, two at a time: how many there are is then no branch to mispredict, mostly. */
+static inline int take_word(int32_t *idx, uint64_t bits, int64_t c)
+{
+    const int n = __builtin_popcountll(bits);
+    int i = 0;
+    do {
+        SIMD_UNROLL for (int j = 0; j < 2; j++, bits &= bits - 1)
+            idx[i + j] = (int32_t)c + __builtin_ctzll(bits | UINT64_C(1) << 63);
+    } while ((i += 2) < n);
+    return n;
+}
+
+/* The marked ones of n columns. Where marks are rare it is worth a look at which bytes have any. */
+static void take_marked(struct list *list, const void *x, int64_t c0, int64_t n, uint32_t dtype, uint8_t *mark)
+{
+    const int64_t bytes = (n + BLOCK - 1) / BLOCK * 2, from = list->n;
+    memset(mark + bytes, 0, 64);
+    const int rare = n >= 2048 && n >= 64 * list->k;
+    for (int64_t at = 0; !rare && at < bytes; at += 8) {
+        uint64_t there;
+        if (list->n + 64 > list->room) {
+            take_rest(list, from, x, c0, 8 * at, n, dtype);
+            return;
+        }
+        memcpy(&there, mark + at, sizeof there);
+        if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
+            there = __builtin_bswap64(there);
+        list->n += take_word(list->idx + list->n, there, c0 + 8 * at);
+    }
+    for (int64_t at = 0; rare && at < bytes; at += 64) {
+        uint64_t there = 0;
+        for (int i = 0; i < 64; i += VF)
+            there |= (uint64_t)vm_bits(vm_load_u8(mark + at + i)) << i;
+        for (; there; there &= there - 1) {
+            const int64_t byte = at + __builtin_ctzll(there);
+            uint32_t bits = mark[byte];
+            if (list->n + 8 > list->room) {
+                take_rest(list, from, x, c0, 8 * byte, n, dtype);
+                return;
+            }
+            do
+                list->idx[list->n++] = (int32_t)(c0 + byte * 8) + __builtin_ctz(bits);
+            while (bits &= bits - 1);
+        }
+    }
+    take_keys(list, from, x, c0, dtype);
+}
+
+/* Of a few columns the few best, one after the other: no threshold, no marks, no ranking, and not a branch that depends
+ * on the numbers. */
+#define PICK_COLS 64
+#define PICK_K    8
+
+/* The columns of a row of n <= PICK_COLS, k <= PICK_K. 0: a NaN or +Inf is among them, and nothing was taken. */
+SIMD_FN int pick_columns(struct list *list, const void *x, int64_t n, uint32_t dtype, float *top)
+{
+    vf v[PICK_COLS / VF];
+    vm nan = vf_isnan(vf_zero());
+    SIMD_UNROLL for (int b = 0; b < PICK_COLS / VF; b++) {
+        const int64_t left = n - b * VF;
+        v[b] = vf_set1(MINUS_INF);
+        if (left >= VF)
+            v[b] = load_x(x, b * VF, VF, dtype);
+        else if (left > 0)
+            v[b] = vf_select(vm_first((int)left), load_x(x, b * VF, (int)left, dtype), v[b]);
+        nan = vm_or(nan, vf_isnan(v[b]));
+    }
+    *top = MINUS_INF;
+    for (int64_t i = 0; i < list->k; i++) {
+        vf m = v[0];
+        uint64_t there = 0;
+        SIMD_UNROLL for (int b = 1; b < PICK_COLS / VF; b++)
+            m = vf_max(m, v[b]);
+        const float best = vf_reduce_max(m);
+        if (i == 0) {
+            *top = best;
+            if (vm_any(nan) || best == INFINITY)
+                return 0;
+        }
+        if (!(best > MINUS_INF))
+            return 1;
+        SIMD_UNROLL for (int b = 0; b < PICK_COLS / VF; b++)
+            there |= (uint64_t)vm_bits(vf_eq(v[b], vf_set1(best))) << b * VF;
+        const int32_t c = __builtin_ctzll(there);
+        list->key[i] = order_key(best);
+        list->idx[i] = c;
+        list->n++;
+        SIMD_UNROLL for (int b = 0; b < PICK_COLS / VF; b++)
+            v[b] = vf_select(vi_eq(vi_iota(), vi_set1(c - b * VF)), vf_set1(MINUS_INF), v[b]);
+    }
+    return 1;
+}
+
+/* In tiles with NaN or +Inf. n columns from c on, which are x[c - c0]. */
+static void take_all(struct list *list, const void *x, int64_t c0, int64_t n, uint32_t dtype)
+{
+    for (int64_t c = 0; c < n; c++) {
+        const float v = value_at(x, c, dtype);
+        if (v != v)
+            list_push(list, LIST_NAN, (int32_t)(c0 + c));
+        else if (v > list->below)
+            list_push(list, order_key(v), (int32_t)(c0 + c));
+    }
+    list->bad = 1;
+}
+
+/* ---- sums that want more: a moment, T == 0, or logits too large for their exponent ---- */
+
+SIMD_FN void sum_step(const struct row *r, const void *x, int64_t c, int n, uint32_t dtype, float m, vf *sum,
+                      vf *moment)
 {
     vf v[STEP_VECTORS], d[STEP_VECTORS], e[STEP_VECTORS];
     const vf half = vf_set1(r->half);
@@ -146,30 +288,22 @@ SIMD_FN void sum_step(const struct row *r, const void *x, int64_t c, int n, uint
         v[b] = load_x(x, c + b * VF, k, dtype);
         if (n != STEP)
             v[b] = vf_select(vm_first(k), v[b], vf_set1(MINUS_INF));
-        if (plain)
-            d[b] = vf_sub(v[b], vf_set1(m));
-        else
-            d[b] = vf_mul(vf_sub(vf_mul(v[b], half), vf_mul(vf_set1(m), half)), vf_set1(r->rest));
+        d[b] = vf_mul(vf_sub(vf_mul(v[b], half), vf_mul(vf_set1(m), half)), vf_set1(r->rest));
         e[b] = d[b];
     }
-    /* This sweep is busy with arithmetic: memory can bring what comes next. */
-    if (n == STEP && ahead)
-        for (int64_t at = 0; at < STEP * TENON_DTYPE_SIZE(dtype); at += 64)
-            simd_prefetch_far((const char *)x + c * TENON_DTYPE_SIZE(dtype) + at + ahead);
     vf_exp_each(e, step_vectors(n));
     STEP_EACH(b, n) {
         const int k = b % BLOCK_VECTORS;
-        if (!plain && r->flat)
+        if (r->flat)
             e[b] = vf_select(vf_eq(v[b], vf_set1(MINUS_INF)), vf_zero(), e[b]);
         sum[k] = vf_add(sum[k], e[b]);
-        if (!plain) /* e is 0 where d is cut off, and 0 * -Inf would be NaN */
-            moment[k] = vf_add(moment[k], vf_mul(e[b], vf_max(d[b], vf_set1(-128.0f))));
+        /* e is 0 where d is cut off, and 0 * -Inf would be NaN */
+        moment[k] = vf_add(moment[k], vf_mul(e[b], vf_max(d[b], vf_set1(-128.0f))));
     }
 }
 
-/* part->s, a from n logits at v, relative to part->m. plain: T == 1, and a is not wanted. */
-SIMD_FN void tile_sum(const struct row *row, const void *v, int64_t n, int64_t ahead, struct part *part, uint32_t dtype,
-                      int plain)
+/* part->s, a from n logits at v, relative to part->m. */
+SIMD_FN void tile_sum(const struct row *row, const void *v, int64_t n, struct part *part, uint32_t dtype)
 {
     const struct row r = *row;
     const float m = part->m;
@@ -179,15 +313,14 @@ SIMD_FN void tile_sum(const struct row *row, const void *v, int64_t n, int64_t a
         end = n - c < BLOCK_RUN * BLOCK ? n : c + BLOCK_RUN * BLOCK;
         block_set(sum, 0.0f);
         block_set(moment, 0.0f);
-#define CALL(c, n) sum_step(&r, v, c, n, dtype, plain, m, ahead, sum, moment)
+#define CALL(c, n) sum_step(&r, v, c, n, dtype, m, sum, moment)
         STEP_ALL(c, c, end, CALL)
 #undef CALL
         block_flush(sums, sum);
-        if (!plain)
-            block_flush(products, moment);
+        block_flush(products, moment);
     }
     part->s = block_sum(sums);
-    part->a = plain ? 0.0 : block_sum(products);
+    part->a = block_sum(products);
 }
 
 /* Sums of two stretches, relative to the larger maximum. */
@@ -211,31 +344,126 @@ static void part_merge(const struct row *r, struct part *to, const struct part *
     }
 }
 
-/* ---- instances ---- */
+/* ---- a tile ---- */
 
-#define TILES(dtype, DTYPE)                                                                                           \
-    static float find_plain_##dtype(const struct row *r, int64_t c0, int64_t c1, struct list *list, float *values)    \
+typedef int pick_fn(struct list *list, const void *x, int64_t n, float *top);
+
+/* Of a type of x, and of logits that are made of more than x, which are f32. */
+struct passes {
+    peaks_fn *peaks, *peaks_nan;
+    pick_fn *pick;
+    sweep_fn *sum, *mark, *sum_mark;
+    uint32_t dtype; /* of what the second sweep reads */
+};
+
+#define PASSES(name, DTYPE)                                                                                           \
+    static void peaks_##name(const struct row *r, int64_t c0, int64_t c1, int64_t stretch, float *values,             \
+                             struct peaks *p)                                                                         \
     {                                                                                                                 \
         (void)values;                                                                                                 \
-        return tile_find(r, c0, c1, list, NULL, DTYPE, 1);                                                            \
+        tile_peaks(r, c0, c1, stretch, NULL, p, DTYPE, 1, 0);                                                         \
     }                                                                                                                 \
-    static void sum_plain_##dtype(const struct row *r, const void *v, int64_t n, int64_t ahead, struct part *part)    \
+    static void peaks_nan_##name(const struct row *r, int64_t c0, int64_t c1, int64_t stretch, float *values,         \
+                                 struct peaks *p)                                                                     \
     {                                                                                                                 \
-        tile_sum(r, v, n, ahead, part, DTYPE, 1);                                                                     \
-    }
-TILES(f32, TENON_F32)
-TILES(f16, TENON_F16)
-TILES(bf16, TENON_BF16)
+        (void)values;                                                                                                 \
+        tile_peaks(r, c0, c1, stretch, NULL, p, DTYPE, 1, 1);                                                         \
+    }                                                                                                                 \
+    static int pick_##name(struct list *list, const void *x, int64_t n, float *top)                                   \
+    {                                                                                                                 \
+        return pick_columns(list, x, n, DTYPE, top);                                                                  \
+    }                                                                                                                 \
+    static const struct passes passes_##name = {peaks_##name, peaks_nan_##name, pick_##name,     sum_##name,          \
+                                                mark_##name,  sum_mark_##name,  DTYPE};
+PASSES(f32, TENON_F32)
+PASSES(f16, TENON_F16)
+PASSES(bf16, TENON_BF16)
 
 /* Of everything else there is one instance: what it does besides outweighs the choice of the type. */
-static float find_any(const struct row *r, int64_t c0, int64_t c1, struct list *list, float *values)
+static void peaks_any(const struct row *r, int64_t c0, int64_t c1, int64_t stretch, float *values, struct peaks *p)
 {
-    return tile_find(r, c0, c1, list, values, r->dtype, 0);
+    tile_peaks(r, c0, c1, stretch, values, p, r->dtype, 0, 1);
+}
+static const struct passes passes_any = {peaks_any, peaks_any, pick_f32, sum_f32, mark_f32, sum_mark_f32, TENON_F32};
+
+static void sum_any(const struct row *r, const void *v, int64_t n, struct part *part, uint32_t dtype)
+{
+    if (dtype == TENON_F32)
+        tile_sum(r, v, n, part, TENON_F32);
+    else
+        tile_sum(r, v, n, part, dtype);
 }
 
-static void sum_any(const struct row *r, const void *v, int64_t n, int64_t ahead, struct part *part)
+/* A number is a candidate when it is above this. */
+static float list_bar(const struct list *l)
 {
-    tile_sum(r, v, n, ahead, part, TENON_F32, 0);
+    const int32_t key = order_key(l->least);
+    /* l->least itself is one; before 0 comes what has the bits of -0, which is no key */
+    const float under = key > ORDER_MINUS_INF ? order_value(key ? key - 1 : -2) : MINUS_INF;
+    return under > l->below ? under : l->below;
+}
+
+/* How the tile at c0 is summed and marked. */
+struct wanted {
+    const struct passes *passes;
+    int64_t ahead; /* bytes from where a sweep is to what comes next */
+    int summed, moment;
+};
+
+/* A whole row of a few columns. 0: it is not for this. */
+static int row_pick(const struct wanted *w, const struct row *r, struct list *list, struct part *part)
+{
+    struct powers powers;
+    if (w->passes == &passes_any || w->moment || r->cols > PICK_COLS || list->k > PICK_K || r->nan)
+        return 0;
+    *part = (struct part){0.0, 0.0, MINUS_INF};
+    if (!w->passes->pick(list, r->l.x, r->cols, &part->m))
+        return 0;
+    list->sorted = 1;
+    if (!w->summed || !list->n)
+        return 1;
+    if (powers_set(&powers, r->T, part->m))
+        part->s = w->passes->sum(r->l.x, r->cols, &powers, 0.0f, w->ahead, NULL);
+    else
+        sum_any(r, r->l.x, r->cols, part, w->passes->dtype);
+    return 1;
+}
+
+/* Both sweeps over the n columns from c0 on. The list takes its candidates, the part its sums. */
+static void tile_do(const struct wanted *w, const struct row *r, int64_t c0, int64_t n, struct list *list,
+                    struct part *part)
+{
+    float values[TILE + STEP];
+    uint8_t mark[MARKS];
+    struct peaks peaks;
+    struct powers powers = {0};
+    const struct passes *const passes = w->passes;
+    const int wanted = w->summed && !list->bad && !r->nan; /* no sum of a NaN row is */
+    (wanted && !w->moment ? passes->peaks : passes->peaks_nan)(r, c0, c0 + n, stretch_of(n, list->k), values, &peaks);
+    const void *x = values;
+    if (passes != &passes_any)
+        x = (const char *)r->l.x + c0 * TENON_DTYPE_SIZE(passes->dtype);
+    *part = (struct part){0.0, 0.0, peaks.top};
+    int simple = wanted && !w->moment && powers_set(&powers, r->T, peaks.top);
+    if (wanted && !w->moment && !simple) /* nothing that a fast sum would see */
+        passes->peaks_nan(r, c0, c0 + n, stretch_of(n, list->k), values, &peaks);
+    if (list->n < list->k && !peaks.nan)
+        list->least = least_of(&peaks, list->k);
+    const float bar = list_bar(list);
+    const int marked = peaks.top > bar;
+    if (simple)
+        part->s = (marked ? passes->sum_mark : passes->sum)(x, n, &powers, bar, w->ahead, mark);
+    if (peaks.nan || peaks.top == INFINITY || part->s != part->s) {
+        *part = (struct part){0.0, 0.0, peaks.top};
+        take_all(list, x, c0, n, passes->dtype);
+        return;
+    }
+    if (marked && !simple)
+        passes->mark(x, n, &powers, bar, 0, mark);
+    if (wanted && !simple && peaks.top > MINUS_INF)
+        sum_any(r, x, n, part, passes->dtype);
+    if (marked)
+        take_marked(list, x, c0, n, passes->dtype, mark);
 }
 
 #endif

@@ -60,6 +60,7 @@ SIMD_OP2_(vf_gt, vf, vm, _mm256_cmp_ps(a, b, _CMP_GT_OQ))
 SIMD_OP2_(vf_ge, vf, vm, _mm256_cmp_ps(a, b, _CMP_GE_OQ))
 SIMD_OP2_(vf_nlt, vf, vm, _mm256_cmp_ps(a, b, _CMP_NLT_UQ))
 SIMD_OP2_(vf_eq, vf, vm, _mm256_cmp_ps(a, b, _CMP_EQ_OQ))
+SIMD_OP2_(vf_unordered, vf, vm, _mm256_cmp_ps(a, b, _CMP_UNORD_Q))
 
 SIMD_OP1_(vm_not, vm, vm, _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1))))
 SIMD_OP1_(vm_bits, vm, uint32_t, (uint32_t)_mm256_movemask_ps(a))

@@ -61,6 +61,7 @@ SIMD_OP2_(vf_gt, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ))
 SIMD_OP2_(vf_ge, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ))
 SIMD_OP2_(vf_nlt, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ))
 SIMD_OP2_(vf_eq, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ))
+SIMD_OP2_(vf_unordered, vf, vm, _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q))
 
 SIMD_OP1_(vm_not, vm, vm, (vm)~a)
 SIMD_OP1_(vm_bits, vm, uint32_t, a)

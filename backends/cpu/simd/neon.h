@@ -64,6 +64,7 @@ SIMD_OP2_(vf_gt, vf, vm, vcgtq_f32(a, b))
 SIMD_OP2_(vf_ge, vf, vm, vcgeq_f32(a, b))
 SIMD_OP2_(vf_nlt, vf, vm, vmvnq_u32(vcltq_f32(a, b)))
 SIMD_OP2_(vf_eq, vf, vm, vceqq_f32(a, b))
+SIMD_OP2_(vf_unordered, vf, vm, vmvnq_u32(vandq_u32(vceqq_f32(a, a), vceqq_f32(b, b))))
 
 SIMD_OP1_(vm_not, vm, vm, vmvnq_u32(a))
 SIMD_OP1_(vm_bits, vm, uint32_t, vaddvq_u32(vandq_u32(a, SIMD_U_(vshlq_s32(vdupq_n_s32(1), vi_iota())))))

@@ -89,6 +89,7 @@ SIMD_OP2_(vf_gt, vf, vm, a > b)
 SIMD_OP2_(vf_ge, vf, vm, a >= b)
 SIMD_OP2_(vf_nlt, vf, vm, !(a < b))
 SIMD_OP2_(vf_eq, vf, vm, a == b)
+SIMD_OP2_(vf_unordered, vf, vm, (a != a) | (b != b))
 
 SIMD_OP1_(vm_not, vm, vm, !a)
 SIMD_OP1_(vm_bits, vm, uint32_t, a)

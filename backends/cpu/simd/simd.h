@@ -24,6 +24,7 @@
  *   vf_rint             half to even          vf_pow2(k)   2^k for integral -126 <= k <= 127; 0 for k < -126
  * Truth. Comparisons are false if either side is NaN; vf_nlt(a,b) is "not less than" and true then.
  *   vf_lt vf_le vf_gt vf_ge vf_eq vf_nlt vf_isnan vi_eq vi_gt      vm_and vm_or vm_andnot(a,b)=a and not b, vm_not
+ *   vf_unordered(a,b)   either is NaN
  *   vm_first(n)         the lanes below n     vm_bits(m)   bit i is lane i      vm_any vm_all vm_count
  *   vf_select(m,a,b) vi_select(m,a,b)         m ? a : b, bitwise        vf_keep(m,a)   m ? a : 0
  * Integers wrap. Shift counts are 0..31.

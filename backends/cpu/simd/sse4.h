@@ -60,6 +60,7 @@ SIMD_OP2_(vf_gt, vf, vm, _mm_cmplt_ps(b, a))
 SIMD_OP2_(vf_ge, vf, vm, _mm_cmple_ps(b, a))
 SIMD_OP2_(vf_nlt, vf, vm, _mm_cmpnlt_ps(a, b))
 SIMD_OP2_(vf_eq, vf, vm, _mm_cmpeq_ps(a, b))
+SIMD_OP2_(vf_unordered, vf, vm, _mm_cmpunord_ps(a, b))
 
 SIMD_OP1_(vm_not, vm, vm, _mm_xor_ps(a, _mm_castsi128_ps(_mm_set1_epi32(-1))))
 SIMD_OP1_(vm_bits, vm, uint32_t, (uint32_t)_mm_movemask_ps(a))

@@ -84,6 +84,7 @@ static vf normal_of(vi a, vi b)
     X(vf_ge, BITS, put_m, vf_ge(FA, FB))                                       \
     X(vf_eq, BITS, put_m, vf_eq(FA, FB))                                       \
     X(vf_nlt, BITS, put_m, vf_nlt(FA, FB))                                     \
+    X(vf_unordered, BITS, put_m, vf_unordered(FA, FB))                         \
     X(vf_isnan, BITS, put_m, vf_isnan(FA))                                     \
     X(vm_and, BITS, put_m, vm_and(MA, MB))                                     \
     X(vm_or, BITS, put_m, vm_or(MA, MB))                                       \
