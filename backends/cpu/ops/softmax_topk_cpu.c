@@ -27,7 +27,7 @@ struct topk {
     uint64_t seed;
     uint32_t norm, tasks, stream, sample;
     uint32_t x_dtype;
-    uint8_t affine, gumbel, relative, split, sink_step, stats;
+    uint8_t affine, gumbel, relative, pick, split, sink_step, stats;
 };
 
 struct run {
@@ -230,28 +230,64 @@ static void row_end(const struct run *run, const struct row *r, int64_t row, str
 
 /* ---- the run ---- */
 
+static void one_row(const struct run *run, const struct row *r, int64_t row, unsigned char *slot)
+{
+    const struct topk *t = run->t;
+    struct part sums = {0.0, 0.0, MINUS_INF}, part;
+    struct list list;
+    list_init(&list, slot + SLOT_FLAGS, t->kept);
+    for (int64_t c0 = 0; c0 < r->cols; c0 += TILE) {
+        do_tile(t, r, c0, &list, &part);
+        part_merge(r, &sums, &part);
+    }
+    row_end(run, r, row, &list, &sums, (uint32_t *)(void *)slot);
+}
+
+/* PICK_ROWS rows of a few columns; those with NaN or +Inf go the way of all others. */
+static void few_columns(const struct run *run, struct row *r, int64_t row, unsigned char *slot)
+{
+    const struct topk *t = run->t;
+    struct list list[PICK_ROWS];
+    const void *x[PICK_ROWS];
+    int64_t cols[PICK_ROWS];
+    float top[PICK_ROWS];
+    for (int q = 0; q < PICK_ROWS; q++) {
+        row_begin(run, row + q, &r[q]);
+        list_init(&list[q], slot + SLOT_FLAGS + (uint64_t)(q + 1) * list_bytes(t->kept), t->kept);
+        list[q].sorted = 1;
+        x[q] = r[q].l.x;
+        cols[q] = r[q].cols;
+    }
+    t->wanted.passes->pick(list, x, cols, t->kept, top);
+    for (int q = 0; q < PICK_ROWS; q++) {
+        struct part part = {0.0, 0.0, top[q]};
+        if (top[q] != top[q]) {
+            one_row(run, &r[q], row + q, slot);
+            continue;
+        }
+        pick_sum(&t->wanted, &r[q], &part);
+        row_end(run, &r[q], row + q, &list[q], &part, (uint32_t *)(void *)slot);
+    }
+}
+
 static void rows_task(void *context, uint32_t i)
 {
     const struct run *run = context;
     const struct topk *t = run->t;
     const uint64_t rows = (uint64_t)t->rows, tasks = t->tasks;
     /* rows < 2^32 and tasks < 2^13: no overflow. */
-    const int64_t from = (int64_t)(rows * i / tasks), to = (int64_t)(rows * (i + UINT64_C(1)) / tasks);
+    int64_t row = (int64_t)(rows * i / tasks);
+    const int64_t to = (int64_t)(rows * (i + UINT64_C(1)) / tasks);
     unsigned char *slot = run->workspace + i * t->slot;
-    uint32_t *flags = (uint32_t *)(void *)slot;
-    struct row r = row_any(run);
-    memset(flags, 0, SLOT_FLAGS);
-    for (int64_t row = from; row < to; row++) {
-        row_begin(run, row, &r);
-        struct part sums = {0.0, 0.0, MINUS_INF}, part;
-        struct list list;
-        list_init(&list, slot + SLOT_FLAGS, t->kept);
-        const int done = row_pick(&t->wanted, &r, &list, &sums);
-        for (int64_t c0 = 0; !done && c0 < r.cols; c0 += TILE) {
-            do_tile(t, &r, c0, &list, &part);
-            part_merge(&r, &sums, &part);
-        }
-        row_end(run, &r, row, &list, &sums, flags);
+    struct row r[PICK_ROWS];
+    for (int q = 0; q < PICK_ROWS; q++)
+        r[q] = row_any(run);
+    memset(slot, 0, SLOT_FLAGS);
+    for (; t->pick && row + PICK_ROWS <= to; row += PICK_ROWS)
+        few_columns(run, r, row, slot);
+    for (; row < to; row++) {
+        row_begin(run, row, &r[0]);
+        one_row(run, &r[0], row, slot);
     }
 }
 
@@ -421,7 +457,8 @@ static int32_t topk_plan(struct cpu_plan *plan)
         t->stats |= plan->tensor[i].dtype != TENON_ABSENT;
     choose_passes(t, p, plan->tensor);
     choose_split(t, plan->env);
-    t->slot = SLOT_FLAGS + list_bytes(t->kept);
+    t->pick = pick_fits(&t->wanted, t->cols, t->kept) != 0;
+    t->slot = SLOT_FLAGS + list_bytes(t->kept) * (t->pick ? PICK_ROWS + 1 : 1);
     plan->workspace = t->tasks * t->slot + (t->split ? split_bytes(t) : 0);
     snprintf(plan->impl, sizeof plan->impl, "softmax_topk_%s_%s %s", tenon_dtype_name(x->dtype), CPU_ISA_NAME,
              norms[p->norm]);

@@ -219,48 +219,77 @@ static void take_marked(struct list *list, const void *x, int64_t c0, int64_t n,
 }
 
 /* Of a few columns the few best, one after the other: no threshold, no marks, no ranking, and not a branch that depends
- * on the numbers. */
+ * on the numbers. Each waits for the one before it, and so rows are done side by side. */
 #define PICK_COLS 64
 #define PICK_K    8
+#define PICK_ROWS (VF == 16 ? 4 : VF == 8 ? 2 : 1)
 
-/* The columns of a row of n <= PICK_COLS, k <= PICK_K. 0: a NaN or +Inf is among them, and nothing was taken. */
-SIMD_FN int pick_columns(struct list *list, const void *x, int64_t n, uint32_t dtype, float *top)
-{
+/* One row of the group. */
+struct pick {
     vf v[PICK_COLS / VF];
-    vm nan = vf_isnan(vf_zero());
+    float top; /* the largest number; NaN when that is +Inf or there is a NaN */
+};
+
+/* n <= PICK_COLS columns. */
+SIMD_FN void pick_load(struct pick *p, const void *x, int64_t n, uint32_t dtype)
+{
+    vf m = vf_set1(MINUS_INF);
+    vm nan = vf_isnan(m);
     SIMD_UNROLL for (int b = 0; b < PICK_COLS / VF; b++) {
         const int64_t left = n - b * VF;
-        v[b] = vf_set1(MINUS_INF);
+        p->v[b] = vf_set1(MINUS_INF);
         if (left >= VF)
-            v[b] = load_x(x, b * VF, VF, dtype);
+            p->v[b] = load_x(x, b * VF, VF, dtype);
         else if (left > 0)
-            v[b] = vf_select(vm_first((int)left), load_x(x, b * VF, (int)left, dtype), v[b]);
-        nan = vm_or(nan, vf_isnan(v[b]));
+            p->v[b] = vf_select(vm_first((int)left), load_x(x, b * VF, (int)left, dtype), p->v[b]);
+        nan = vm_or(nan, vf_isnan(p->v[b]));
+        m = vf_max(p->v[b], m);
     }
-    *top = MINUS_INF;
-    for (int64_t i = 0; i < list->k; i++) {
-        vf m = v[0];
-        uint64_t there = 0;
-        SIMD_UNROLL for (int b = 1; b < PICK_COLS / VF; b++)
-            m = vf_max(m, v[b]);
-        const float best = vf_reduce_max(m);
-        if (i == 0) {
-            *top = best;
-            if (vm_any(nan) || best == INFINITY)
-                return 0;
-        }
-        if (!(best > MINUS_INF))
-            return 1;
-        SIMD_UNROLL for (int b = 0; b < PICK_COLS / VF; b++)
-            there |= (uint64_t)vm_bits(vf_eq(v[b], vf_set1(best))) << b * VF;
-        const int32_t c = __builtin_ctzll(there);
-        list->key[i] = order_key(best);
-        list->idx[i] = c;
-        list->n++;
-        SIMD_UNROLL for (int b = 0; b < PICK_COLS / VF; b++)
-            v[b] = vf_select(vi_eq(vi_iota(), vi_set1(c - b * VF)), vf_set1(MINUS_INF), v[b]);
+    p->top = vf_reduce_max(m);
+    if (vm_any(nan) || p->top == INFINITY)
+        p->top = NAN;
+}
+
+/* The best of those that are left, with all that equal it, go to the list if they are above -Inf; as floats, which
+ * become keys together. */
+SIMD_FN void pick_next(struct pick *p, struct list *list)
+{
+    vf m = p->v[0];
+    uint64_t there = 0;
+    SIMD_UNROLL for (int b = 1; b < PICK_COLS / VF; b++)
+        m = vf_max(m, p->v[b]);
+    const float best = vf_reduce_max(m);
+    SIMD_UNROLL for (int b = 0; b < PICK_COLS / VF; b++) {
+        const vm same = vf_eq(p->v[b], vf_set1(best));
+        there |= (uint64_t)vm_bits(same) << b * VF;
+        p->v[b] = vf_select(same, vf_set1(MINUS_INF), p->v[b]);
     }
-    return 1;
+    list->key[list->n] = (int32_t)simd_bits(best);
+    list->idx[list->n] = __builtin_ctzll(there | UINT64_C(1) << 63);
+    list->n += best > MINUS_INF;
+    if (!(there & (there - 1)) || !(best > MINUS_INF))
+        return;
+    while (there &= there - 1) {
+        list->key[list->n] = (int32_t)simd_bits(best);
+        list->idx[list->n++] = __builtin_ctzll(there);
+    }
+}
+
+/* Rows x of cols columns, PICK_ROWS of them; top as in struct pick. */
+SIMD_FN void pick_group(struct list *list, const void *const *x, const int64_t *cols, int64_t k, uint32_t dtype,
+                        float *top)
+{
+    struct pick p[PICK_ROWS];
+    SIMD_UNROLL for (int q = 0; q < PICK_ROWS; q++) {
+        pick_load(&p[q], x[q], cols[q], dtype);
+        top[q] = p[q].top;
+    }
+    for (int64_t i = 0; i < k; i++)
+        SIMD_UNROLL for (int q = 0; q < PICK_ROWS; q++)
+            pick_next(&p[q], &list[q]);
+    for (int q = 0; q < PICK_ROWS; q++)
+        for (int64_t i = 0; i < list[q].n; i += VF)
+            vi_store(list[q].key + i, order_keys(vf_bits(vi_load(list[q].key + i))));
 }
 
 /* In tiles with NaN or +Inf. n columns from c on, which are x[c - c0]. */
@@ -346,7 +375,7 @@ static void part_merge(const struct row *r, struct part *to, const struct part *
 
 /* ---- a tile ---- */
 
-typedef int pick_fn(struct list *list, const void *x, int64_t n, float *top);
+typedef void pick_fn(struct list *list, const void *const *x, const int64_t *cols, int64_t k, float *top);
 
 /* Of a type of x, and of logits that are made of more than x, which are f32. */
 struct passes {
@@ -369,9 +398,9 @@ struct passes {
         (void)values;                                                                                                 \
         tile_peaks(r, c0, c1, stretch, NULL, p, DTYPE, 1, 1);                                                         \
     }                                                                                                                 \
-    static int pick_##name(struct list *list, const void *x, int64_t n, float *top)                                   \
+    static void pick_##name(struct list *list, const void *const *x, const int64_t *cols, int64_t k, float *top)      \
     {                                                                                                                 \
-        return pick_columns(list, x, n, DTYPE, top);                                                                  \
+        pick_group(list, x, cols, k, DTYPE, top);                                                                     \
     }                                                                                                                 \
     static const struct passes passes_##name = {peaks_##name, peaks_nan_##name, pick_##name,     sum_##name,          \
                                                 mark_##name,  sum_mark_##name,  DTYPE};
@@ -410,23 +439,22 @@ struct wanted {
     int summed, moment;
 };
 
-/* A whole row of a few columns. 0: it is not for this. */
-static int row_pick(const struct wanted *w, const struct row *r, struct list *list, struct part *part)
+/* Whether rows are picked. */
+static int pick_fits(const struct wanted *w, int64_t cols, int64_t k)
+{
+    return w->passes != &passes_any && !w->moment && cols <= PICK_COLS && k <= PICK_K;
+}
+
+/* The sums of a row that was picked. */
+static void pick_sum(const struct wanted *w, const struct row *r, struct part *part)
 {
     struct powers powers;
-    if (w->passes == &passes_any || w->moment || r->cols > PICK_COLS || list->k > PICK_K || r->nan)
-        return 0;
-    *part = (struct part){0.0, 0.0, MINUS_INF};
-    if (!w->passes->pick(list, r->l.x, r->cols, &part->m))
-        return 0;
-    list->sorted = 1;
-    if (!w->summed || !list->n)
-        return 1;
+    if (!w->summed || r->nan || !(part->m > MINUS_INF))
+        return;
     if (powers_set(&powers, r->T, part->m))
         part->s = w->passes->sum(r->l.x, r->cols, &powers, 0.0f, w->ahead, NULL);
     else
         sum_any(r, r->l.x, r->cols, part, w->passes->dtype);
-    return 1;
 }
 
 /* Both sweeps over the n columns from c0 on. The list takes its candidates, the part its sums. */
