@@ -41,8 +41,8 @@ static inline double power_small(double x)
     return p * t + 1.0;
 }
 
-/* For a tile whose largest number is m. 0: not for this m and T, because L v has no bits left for a fraction, or because
- * what is far below m is not to be told from -Inf. */
+/* For a tile whose largest number is m. 0: not for this m and T, because L v has no bits left for a fraction, or
+ * because what is far below m is not to be told from -Inf. */
 static inline int powers_set(struct powers *p, double T, float m)
 {
     p->L = (float)(T * 0x1.71547652b82fep+0);
@@ -60,8 +60,8 @@ static inline int powers_set(struct powers *p, double T, float m)
 }
 
 /* n columns from c on: their powers into sum, if `summed`; where they are above `below` into mark. */
-SIMD_FN void sweep_step(const void *x, int64_t c, int n, uint32_t dtype, const struct powers *p, float below, int summed,
-                        int marked, int64_t ahead, vf *sum, uint8_t *mark)
+SIMD_FN void sweep_step(const void *x, int64_t c, int n, uint32_t dtype, const struct powers *p, float below,
+                        int summed, int marked, int64_t ahead, vf *sum, uint8_t *mark)
 {
     const vf L = vf_set1(p->L), magic = vf_set1(p->magic);
     vf v[STEP_VECTORS], z[STEP_VECTORS], r[STEP_VECTORS], q[STEP_VECTORS];

@@ -33,8 +33,8 @@ struct row {
 
 /* ---- the first sweep ---- */
 
-/* The largest number of each lane over a stretch of columns. k of these are numbers of the row: the k-th best of the row
- * is not below the k-th best of them, and little else is above that. */
+/* The largest number of each lane over a stretch of columns. k of these are numbers of the row: the k-th best of the
+ * row is not below the k-th best of them, and little else is above that. */
 #define PEAKS     (TILE / 2)
 #define PEAK_LIST 64 /* more are left to select_keys */
 
