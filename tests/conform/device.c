@@ -26,6 +26,22 @@ static uint64_t page_size(void)
     return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* All devices of this process that have an arena. A device process leaves the others' arenas at once and its own at the
+ * end: it would keep their pages alive, and a leak checker that reads all memory there is would bring those into being
+ * that nobody has touched. */
+static struct device *with_arena;
+
+static void arena_unmap(struct device *device)
+{
+    struct device **at = &with_arena;
+    munmap(device->arena, device->arena_size);
+    device->arena = NULL;
+    while (*at && *at != device)
+        at = &(*at)->next_with_arena;
+    if (*at)
+        *at = device->next_with_arena;
+}
+
 /* Reserved, not used: pages come into being when they are touched. */
 static int arena_map(struct device *device)
 {
@@ -34,6 +50,8 @@ static int arena_map(struct device *device)
         if (at != MAP_FAILED) {
             device->arena = at;
             device->arena_size = size;
+            device->next_with_arena = with_arena;
+            with_arena = device;
             return 0;
         }
     }
@@ -50,17 +68,22 @@ static void set_or_unset(const char *name, const char *value)
  * itself. */
 extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
 
-static void child_main(const struct device *device, int fd)
+static void child_main(struct device *device, int fd)
 {
     struct rlimit none = {0, 0};
     char text[16];
+    for (struct device *other = with_arena, *next; other; other = next) {
+        next = other->next_with_arena;
+        if (other != device)
+            arena_unmap(other);
+    }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setrlimit(RLIMIT_CORE, &none);
     set_or_unset("TENON_CPU_ISA", device->isa);
     snprintf(text, sizeof(text), "%d", device->threads);
     set_or_unset("TENON_THREADS", device->threads ? text : NULL);
     device_child(device, fd);
-    munmap(device->arena, device->arena_size);
+    arena_unmap(device);
     fflush(NULL);
     _exit(__lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check() ? CHILD_LEAKED : 0);
 }
@@ -73,15 +96,11 @@ static int child_fork(struct device *device)
     fflush(NULL);
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
         return -1;
-    /* An arena is the runner's and its own device's: another process that inherited it would keep its pages alive, and
-     * a leak checker that reads all memory there is would bring untouched ones into being. */
-    madvise(device->arena, device->arena_size, MADV_DOFORK);
     device->pid = fork();
     if (device->pid == 0) {
         close(pair[0]);
         child_main(device, pair[1]);
     }
-    madvise(device->arena, device->arena_size, MADV_DONTFORK);
     close(pair[1]);
     if (device->pid < 0) {
         close(pair[0]);
@@ -217,8 +236,7 @@ int device_stop(struct device *device)
     if (bad)
         fprintf(stderr, "tenon conform: %s: %s while it closed\n", device->opened.spec, answer.text);
     if (device->arena)
-        munmap(device->arena, device->arena_size);
-    device->arena = NULL;
+        arena_unmap(device);
     return bad;
 }
 

@@ -62,6 +62,7 @@ struct device {
     int fd;
     unsigned char *arena;
     uint64_t arena_size;
+    struct device *next_with_arena;
     struct device_answer opened;
     char name[96]; /* "cpu:0/avx2" */
 };
