@@ -71,6 +71,28 @@ static struct select_cut in_tiles(const int32_t *keys, int64_t n, int64_t k)
     return select_end(&s);
 }
 
+/* By a sample, and by a bracket that is a guess, right or wrong. */
+static int by_bracket(const int32_t *keys, const uint64_t *sorted, int32_t *room, int64_t n, int64_t k, int guess)
+{
+    int32_t sample[SELECT_SAMPLE];
+    for (int i = 0; i < SELECT_SAMPLE; i++)
+        sample[i] = keys[(n - 1) * i / (SELECT_SAMPLE - 1)];
+    struct select_near near = select_bracket(sample, n, k);
+    struct select_cut cut;
+    if (guess) {
+        near.low = keys[draw() % (uint32_t)n];
+        near.high = keys[draw() % (uint32_t)n];
+    }
+    int64_t i = 0;
+    for (; i + VF <= n; i += VF)
+        select_gather_near(&near, vi_load(keys + i), VF, room);
+    if (i < n)
+        select_gather_near(&near, vi_load_n(keys + i, (int)(n - i)), (int)(n - i), room);
+    if (!select_from_near(&near, room, k, &cut))
+        return guess ? 1 : -1;
+    return takes(keys, sorted, n, k, cut);
+}
+
 static void test_order(void)
 {
     static const float rising[] = {-INFINITY, -0x1.fffffep127f, -1, -0x1p-149f, 0, 0x1p-149f, 1, INFINITY};
@@ -97,7 +119,7 @@ int main(void)
     uint64_t *sorted = malloc(MOST * sizeof *sorted);
     test_order();
     for (int kind = 0; keys && room && sorted && kind < 6; kind++) {
-        int array = 0, tiles = 0;
+        int array = 0, tiles = 0, near = 0, missed = 0;
         for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
             const int64_t n = sizes[s], ks[] = {0, 1, 2, n / 3, n / 2, n - 1, n};
             for (int64_t i = 0; i < n; i++) {
@@ -110,10 +132,17 @@ int main(void)
                 memcpy(room, keys, (size_t)n * sizeof *keys);
                 array += !takes(keys, sorted, n, k, select_keys(room, n, k));
                 tiles += !takes(keys, sorted, n, k, in_tiles(keys, n, k));
+                for (int guess = 0; guess < 9 && k > 0 && k < n; guess++) {
+                    const int took = by_bracket(keys, sorted, room, n, k, guess);
+                    near += took == 0;
+                    missed += took < 0 && n == MOST;
+                }
             }
         }
         is_int(array, 0, "select_keys takes the k best, equal ones by index: data %d", kind);
         is_int(tiles, 0, "so does the radix over tiles: data %d", kind);
+        is_int(near, 0, "so do brackets, wherever they are: data %d", kind);
+        is_int(missed, 0, "and those of samples hold the cut: data %d", kind);
     }
     free(sorted);
     free(room);

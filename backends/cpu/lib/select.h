@@ -137,6 +137,65 @@ static inline struct select_cut select_keys(int32_t *keys, int64_t n, int64_t k)
     return select_few(keys, n, k);
 }
 
+/* ---- keys near the cut ---- */
+
+/* A sample says between which keys the cut almost surely lies (Floyd and Rivest 1975): one sweep counts those above and
+ * gathers those in between, which are few, and the cut is chosen from these. When it is not among them, nothing is lost
+ * but time; what the cut is does not depend on the sample. */
+#define SELECT_SAMPLE 512
+#define SELECT_NEAR_COLS 4096 /* of fewer keys, a sample is no less work */
+
+struct select_near {
+    int32_t low, high; /* both included */
+    int64_t above, n;  /* counted, gathered */
+};
+
+/* SELECT_SAMPLE of the n keys, which are overwritten. 1 <= k < n. */
+static inline struct select_near select_bracket(int32_t *sample, int64_t n, int64_t k)
+{
+    const double part = (double)k / (double)n, at = part * SELECT_SAMPLE;
+    const double off = 3.0 * __builtin_sqrt(at * (1.0 - part)) + 2.0;
+    const int64_t first = at > off ? (int64_t)(at - off) : 0, last = (int64_t)(at + off) + 1;
+    struct select_near near = {INT32_MIN, INT32_MAX, 0, 0};
+    int32_t copy[SELECT_SAMPLE];
+    memcpy(copy, sample, sizeof copy);
+    if (first > 0)
+        near.high = select_keys(copy, SELECT_SAMPLE, first).key;
+    if (last < SELECT_SAMPLE)
+        near.low = select_keys(sample, SELECT_SAMPLE, last).key;
+    return near;
+}
+
+/* n of the keys, in a vector; the room for them has VF where n is VF. */
+SIMD_FN void select_gather_near(struct select_near *near, vi key, int n, int32_t *keys)
+{
+    const vm there = vm_first(n), above = vi_gt(key, vi_set1(near->high)), below = vi_gt(vi_set1(near->low), key);
+    const vm between = vm_and(there, vm_not(vm_or(above, below)));
+    near->above += vm_count(n == VF ? above : vm_and(there, above));
+    if (n == VF) {
+        vi_compress(keys + near->n, key, between);
+        near->n += vm_count(between);
+        return;
+    }
+    int32_t lanes[VF];
+    vi_store(lanes, key);
+    for (uint32_t bits = vm_bits(between); bits; bits &= bits - 1)
+        keys[near->n++] = lanes[__builtin_ctz(bits)];
+}
+
+/* 0: it is not among those that were gathered. */
+static inline int select_from_near(const struct select_near *near, int32_t *keys, int64_t k, struct select_cut *cut)
+{
+    k -= near->above;
+    if (k < 1 || k > near->n)
+        return 0;
+    if (k == near->n) /* all, and all that are below are worse */
+        *cut = (struct select_cut){near->low, INT64_MAX};
+    else
+        *cut = select_keys(keys, near->n, k);
+    return 1;
+}
+
 /* ---- keys in tiles ---- */
 
 #define SELECT_ROUNDS 3

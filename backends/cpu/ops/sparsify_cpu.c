@@ -34,6 +34,10 @@
     {                                                                          \
         row_keys(r, c0, c1, keys, DTYPE);                                      \
     }                                                                          \
+    static void near_##dtype(const struct row *r, int64_t c0, int64_t c1, struct select_near *to, int32_t *keys) \
+    {                                                                          \
+        row_near(r, c0, c1, to, keys, DTYPE);                                  \
+    }                                                                          \
     static struct spread spread_##dtype(const struct row *r, int64_t c0, int64_t c1) \
     {                                                                          \
         return row_spread(r, c0, c1, DTYPE);                                   \
@@ -50,6 +54,7 @@ struct sweeps {
     uint32_t dtype;
     sweep_fn *map[RULES], *sweep[RULES];
     void (*keys)(const struct row *r, int64_t c0, int64_t c1, int32_t *keys);
+    void (*near)(const struct row *r, int64_t c0, int64_t c1, struct select_near *to, int32_t *keys);
     struct spread (*spread)(const struct row *r, int64_t c0, int64_t c1);
     void (*exact)(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to);
 };
@@ -59,9 +64,9 @@ struct sweeps {
             form##_shift_##dtype, form##_soft_##dtype, form##_cut_##dtype      \
     }
 static const struct sweeps all_sweeps[] = {
-    {TENON_F32, ALL(map, f32), ALL(sweep, f32), keys_f32, spread_f32, exact_f32},
-    {TENON_F16, ALL(map, f16), ALL(sweep, f16), keys_f16, spread_f16, exact_f16},
-    {TENON_BF16, ALL(map, bf16), ALL(sweep, bf16), keys_bf16, spread_bf16, exact_bf16},
+    {TENON_F32, ALL(map, f32), ALL(sweep, f32), keys_f32, near_f32, spread_f32, exact_f32},
+    {TENON_F16, ALL(map, f16), ALL(sweep, f16), keys_f16, near_f16, spread_f16, exact_f16},
+    {TENON_BF16, ALL(map, bf16), ALL(sweep, bf16), keys_bf16, near_bf16, spread_bf16, exact_bf16},
 };
 
 static const char *const rule_names[RULES] = {"abs_gt", "abs_ge", "gt", "ge", "relu", "shift", "soft", "cut"};
@@ -109,6 +114,7 @@ static void choose_rule(struct sparsify *s, const struct tenon_sparsify_params *
     s->map = w->map[s->rule];
     s->sweep = w->sweep[s->rule];
     s->keys = w->keys;
+    s->near = w->near;
     s->spread = w->spread;
     s->exact = w->exact;
 }

@@ -40,6 +40,7 @@ struct sparsify {
     sweep_fn *map;    /* y alone, of entries that are judged one by one */
     sweep_fn *sweep;  /* everything, in order */
     void (*keys)(const struct row *r, int64_t c0, int64_t c1, int32_t *keys);
+    void (*near)(const struct row *r, int64_t c0, int64_t c1, struct select_near *to, int32_t *keys);
     struct spread (*spread)(const struct row *r, int64_t c0, int64_t c1);
     void (*exact)(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to);
     int64_t rows, cols, kmax;

@@ -156,6 +156,19 @@ static void cut_group(struct group *g, int64_t k)
     set_cut(&g->row, cut);
 }
 
+/* The cut of a row from the keys near it, which a sample in vectors of 16 columns brackets. 0: it was not found. */
+static int cut_near(const struct sparsify *s, const struct row *r, int32_t *room, struct select_cut *cut)
+{
+    int32_t sample[SELECT_SAMPLE] __attribute__((aligned(64)));
+    for (int64_t i = 0; i < SELECT_SAMPLE; i += BLOCK) {
+        const int64_t c = (s->cols - BLOCK) * i / (SELECT_SAMPLE - BLOCK);
+        s->keys(r, c, c + BLOCK, sample + i);
+    }
+    struct select_near near = select_bracket(sample, s->cols, s->k);
+    s->near(r, 0, s->cols, &near, room);
+    return select_from_near(&near, room, s->k, cut);
+}
+
 /* The same of a row by one thread, which may keep its keys. */
 static void cut_row(const struct run *run, struct row *r, int32_t *room)
 {
@@ -166,8 +179,11 @@ static void cut_row(const struct run *run, struct row *r, int32_t *room)
         return;
     }
     if (s->cols <= KEYS_COLS) {
-        s->keys(r, 0, s->cols, room);
-        set_cut(r, select_keys(room, s->cols, s->k));
+        if (s->cols < SELECT_NEAR_COLS || !cut_near(s, r, room, &cut)) {
+            s->keys(r, 0, s->cols, room);
+            cut = select_keys(room, s->cols, s->k);
+        }
+        set_cut(r, cut);
         return;
     }
     struct select select = select_begin(s->k);

@@ -168,19 +168,38 @@ SIMD_FN void sweep_row(struct row *row, int64_t c0, int64_t c1, uint32_t dtype, 
 
 /* ---- what the thresholds come from ---- */
 
+SIMD_FN vi key_of(const struct judge *j, const struct row *r, int64_t c, int n, uint32_t dtype)
+{
+    const vf v = load_x(r->x, c, n, dtype);
+    return order_keys(j->by_abs ? score_of(j, c, n, v) : v);
+}
+
 /* Keys of [c0, c1), one after the other. */
 SIMD_FN void row_keys(const struct row *r, int64_t c0, int64_t c1, int32_t *keys, uint32_t dtype)
 {
     const struct judge j = judge_of(r);
     for (int64_t c = c0; c < c1; c += VF) {
         const int n = c1 - c < VF ? (int)(c1 - c) : VF;
-        const vf v = load_x(r->x, c, n, dtype);
-        const vi key = order_keys(j.by_abs ? score_of(&j, c, n, v) : v);
+        const vi key = key_of(&j, r, c, n, dtype);
         if (n == VF)
             vi_store(keys + (c - c0), key);
         else
             vi_store_n(keys + (c - c0), key, n);
     }
+}
+
+/* Gathers the keys of [c0, c1) that are near the cut. */
+SIMD_FN void row_near(const struct row *r, int64_t c0, int64_t c1, struct select_near *to, int32_t *keys,
+                      uint32_t dtype)
+{
+    const struct judge j = judge_of(r);
+    struct select_near near = *to;
+    int64_t c = c0;
+    for (; c + VF <= c1; c += VF)
+        select_gather_near(&near, key_of(&j, r, c, VF, dtype), VF, keys);
+    if (c < c1)
+        select_gather_near(&near, key_of(&j, r, c, (int)(c1 - c), dtype), (int)(c1 - c), keys);
+    *to = near;
 }
 
 /* At most a TILE of x as floats, in `room` where they are not. */

@@ -159,6 +159,12 @@ SIMD_FN void vi_store_n(int32_t *p, vi v, int n)
     _mm512_mask_storeu_epi32(p, vm_first(n), v);
 }
 
+#define SIMD_COMPRESS 1
+SIMD_FN void vi_compress(int32_t *p, vi v, vm m)
+{
+    _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(m, v));
+}
+
 SIMD_FN void vf_stream(float *p, vf v)
 {
     _mm512_stream_ps(p, v);

@@ -185,4 +185,18 @@ SIMD_FN void simd_prefetch_far(const void *p)
     __builtin_prefetch(p, 0, 2);
 }
 
+#ifndef SIMD_COMPRESS
+/* The lanes of m, one after the other; p has room for VF, whatever the others become. */
+SIMD_FN void vi_compress(int32_t *p, vi v, vm m)
+{
+    int32_t lanes[VF];
+    uint32_t bits = vm_bits(m);
+    if (!bits)
+        return;
+    vi_store(lanes, v);
+    for (; bits; bits &= bits - 1)
+        *p++ = lanes[__builtin_ctz(bits)];
+}
+#endif
+
 #endif
