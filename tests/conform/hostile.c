@@ -19,19 +19,49 @@ struct spoil {
     char name[128];
 };
 
+#define BASES 400 /* cases that are looked at for one with a tensor */
+
 struct spoiler {
     const struct conform_op *op;
     const struct tenon_op_contract *contract;
     void (*emit)(void *context, struct spoil *spoil);
     void *context;
+    uint64_t base;           /* the case that is spoilt */
+    uint64_t present[BASES]; /* the tensors of each case that is small enough, a bit each */
     struct spoil spoil;
 };
 
-/* Case 0 of every operator is small and plain. */
+static void find_present(struct spoiler *s)
+{
+    for (uint64_t number = 0; number < BASES; number++) {
+        struct conform_case c;
+        uint64_t bytes = 0, set = 0;
+        conform_case_make(s->op, 0, number, &c);
+        for (uint32_t i = 0; i < c.n; i++) {
+            if (!c.slot[i].tensor.dtype)
+                continue;
+            bytes += tenon_tensor_count(&c.slot[i].tensor) > 0 ? c.slot[i].size : 1u << 20;
+            set |= UINT64_C(1) << i;
+        }
+        s->present[number] = bytes < 1u << 17 ? set : 0;
+    }
+}
+
+/* Case 0 of every operator is small and plain; what it does not have, the first case that has it. 0: none has. */
+static int choose_base(struct spoiler *s, uint32_t i, uint32_t j)
+{
+    const uint64_t wanted = UINT64_C(1) << i | UINT64_C(1) << j;
+    for (s->base = 0; s->base < BASES; s->base++)
+        if ((s->present[s->base] & wanted) == wanted)
+            return 1;
+    s->base = 0;
+    return 0;
+}
+
 static struct spoil *fresh(struct spoiler *s, int32_t status, const char *what, const char *how)
 {
     memset(&s->spoil, 0, sizeof(s->spoil));
-    conform_case_make(s->op, 0, 0, &s->spoil.c);
+    conform_case_make(s->op, 0, s->base, &s->spoil.c);
     s->spoil.op = s->op->op;
     s->spoil.n = s->spoil.c.n;
     s->spoil.status = status;
@@ -93,11 +123,11 @@ static struct tenon_tensor *fresh_tensor(struct spoiler *s, uint32_t i, int32_t 
 static void spoil_tensor(struct spoiler *s, uint32_t i)
 {
     struct conform_case c;
-    conform_case_make(s->op, 0, 0, &c);
+    if (!choose_base(s, i, i))
+        return;
+    conform_case_make(s->op, 0, s->base, &c);
     const struct tenon_tensor *t = &c.slot[i].tensor;
     uint32_t role = s->contract->tensors[i].role;
-    if (!t->dtype)
-        return;
     fresh_tensor(s, i, TENON_E_DTYPE, "of unknown type")->dtype = 0x12345;
     emit(s);
     fresh_tensor(s, i, TENON_E_DTYPE, "of a type it does not take")->dtype =
@@ -115,7 +145,7 @@ static void spoil_tensor(struct spoiler *s, uint32_t i)
     emit(s);
     fresh_tensor(s, i, TENON_E_INVALID, "with a dimension beyond its rank")->dim[7] = 3;
     emit(s);
-    if (t->rank >= 2) {
+    if (t->rank >= 2 && t->dim[0] > 1) {
         struct tenon_tensor *wide = fresh_tensor(s, i, TENON_E_SHAPE, "with a stride that leaves the address space");
         wide->stride[0] = INT64_MAX / 2;
         emit(s);
@@ -128,6 +158,10 @@ static void spoil_tensor(struct spoiler *s, uint32_t i)
         fresh_tensor(s, i, TENON_E_ALIAS, "with rows on top of each other")->stride[0] = 0;
         emit(s);
     }
+    if (role == TENON_IN_OPT) {
+        fresh_tensor(s, i, TENON_E_SHAPE, "with a first axis of another length")->dim[0] = 2 * t->dim[0] + 101;
+        emit(s);
+    }
     if (role == TENON_IN || role == TENON_OUT) {
         memset(fresh_tensor(s, i, TENON_E_SHAPE, "left out"), 0, sizeof(*t));
         emit(s);
@@ -138,6 +172,8 @@ static void spoil_tensor(struct spoiler *s, uint32_t i)
 static void spoil_alias(struct spoiler *s, uint32_t out, uint32_t other)
 {
     char how[64];
+    if (!choose_base(s, out, other))
+        return;
     for (int exact = 0; exact < 2; exact++) {
         snprintf(how, sizeof(how), "%s %s", exact ? "in the place of" : "one element into",
                  s->contract->tensors[other].name);
@@ -207,6 +243,7 @@ static void each_spoil(const struct conform_op *op, void (*emit_one)(void *, str
     s->contract = tenon_op_contract_by_number(op->op);
     s->emit = emit_one;
     s->context = context;
+    find_present(s);
     spoil_descriptor(s);
     spoil_attrs(s);
     for (uint32_t i = 0; i < s->contract->n_tensors; i++)
@@ -215,6 +252,7 @@ static void each_spoil(const struct conform_op *op, void (*emit_one)(void *, str
         for (uint32_t i = 0; s->contract->tensors[o].role >= TENON_OUT && i < s->contract->n_tensors; i++)
             if (i < o || s->contract->tensors[i].role < TENON_OUT)
                 spoil_alias(s, o, i);
+    s->base = 0;
     for (uint32_t i = 0; i < op->n_hostile; i++) {
         struct spoil *spoil = fresh(s, op->hostile[i].status, op->hostile[i].name, "");
         snprintf(spoil->name, sizeof(spoil->name), "%s gives %s", op->hostile[i].name,

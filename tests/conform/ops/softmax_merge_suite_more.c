@@ -51,6 +51,19 @@ static void spoil_gap(struct conform_case *c)
 {
     c->slot[TENON_SOFTMAX_MERGE_S].tensor.stride[0] += 3;
 }
+static void spoil_parts(struct conform_case *c)
+{
+    for (uint32_t i = TENON_SOFTMAX_MERGE_M; i <= TENON_SOFTMAX_MERGE_O; i++)
+        c->slot[i].tensor.dim[0] = INT64_C(1) << 31;
+}
+static void spoil_rank(struct conform_case *c)
+{
+    for (uint32_t i = TENON_SOFTMAX_MERGE_A; i < TENON_SOFTMAX_MERGE_N_TENSORS; i++)
+        if (i != TENON_SOFTMAX_MERGE_OUT_M)
+            drop(c, i);
+    conform_slot_set(c, TENON_SOFTMAX_MERGE_M, TENON_F32, 8, (int64_t[]){3, 5, 1, 1, 1, 1, 1, 1});
+    conform_slot_set(c, TENON_SOFTMAX_MERGE_S, TENON_F32, 8, (int64_t[]){3, 5, 1, 1, 1, 1, 1, 1});
+}
 
 const struct conform_hostile tenon__merge_suite_hostile[MERGE_HOSTILE] = {
     {"out_a without a", TENON_E_ARG, spoil_no_a},
@@ -63,6 +76,8 @@ const struct conform_hostile tenon__merge_suite_hostile[MERGE_HOSTILE] = {
     {"out_o of f16 with o of f32", TENON_E_DTYPE, spoil_type},
     {"o whose axes do not fold", TENON_E_UNSUPPORTED, spoil_fold},
     {"s with gaps", TENON_E_UNSUPPORTED, spoil_gap},
+    {"2^31 parts", TENON_E_SHAPE, spoil_parts},
+    {"m without an axis left for o", TENON_E_SHAPE, spoil_rank},
 };
 
 /* ---- properties ---- */

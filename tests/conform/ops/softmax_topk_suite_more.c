@@ -150,6 +150,18 @@ static void spoil_type(struct conform_case *c)
 {
     conform_slot_set(c, TENON_SOFTMAX_TOPK_VAL, TENON_F16, 2, (int64_t[]){3, 5});
 }
+static void spoil_cols(struct conform_case *c)
+{
+    c->slot[TENON_SOFTMAX_TOPK_X].tensor.dim[1] = INT64_C(1) << 31;
+}
+static void spoil_fold(struct conform_case *c)
+{
+    for (uint32_t i = TENON_SOFTMAX_TOPK_VAL; i < TENON_SOFTMAX_TOPK_N_TENSORS; i++)
+        memset(&c->slot[i].tensor, 0, sizeof(struct tenon_tensor));
+    conform_slot_set(c, TENON_SOFTMAX_TOPK_X, TENON_F32, 3, (int64_t[]){3, 2, 8});
+    conform_slot_set(c, TENON_SOFTMAX_TOPK_IDX, TENON_I32, 3, (int64_t[]){3, 2, 5});
+    c->slot[TENON_SOFTMAX_TOPK_X].tensor.stride[0] = 19;
+}
 
 const struct conform_hostile tenon__topk_suite_hostile[TOPK_HOSTILE] = {
     {"k above cols", TENON_E_SHAPE, spoil_k},
@@ -162,6 +174,8 @@ const struct conform_hostile tenon__topk_suite_hostile[TOPK_HOSTILE] = {
     {"noise with bits of its own", TENON_E_ARG, spoil_normal},
     {"three flags", TENON_E_SHAPE, spoil_flags},
     {"val of f16", TENON_E_DTYPE, spoil_type},
+    {"rows of 2^31 columns", TENON_E_SHAPE, spoil_cols},
+    {"leading axes that do not fold", TENON_E_UNSUPPORTED, spoil_fold},
 };
 
 /* ---- properties ---- */

@@ -87,6 +87,17 @@ static void spoil_fold(struct conform_case *c)
     conform_slot_set(c, TENON_SPARSIFY_Y, TENON_F32, 3, (int64_t[]){3, 2, 5});
     c->slot[TENON_SPARSIFY_X].tensor.stride[0] = 17;
 }
+static void spoil_cols(struct conform_case *c)
+{
+    for (uint32_t i = TENON_SPARSIFY_Y; i < TENON_SPARSIFY_N_TENSORS; i++)
+        if (i != TENON_SPARSIFY_NNZ)
+            memset(&c->slot[i].tensor, 0, sizeof(struct tenon_tensor));
+    c->slot[TENON_SPARSIFY_X].tensor.dim[1] = INT64_C(1) << 31;
+}
+static void spoil_cval_type(struct conform_case *c)
+{
+    conform_slot_set(c, TENON_SPARSIFY_CVAL, TENON_BF16, 2, (int64_t[]){3, 5});
+}
 
 const struct conform_hostile tenon__sparsify_suite_hostile[SPARSIFY_HOSTILE] = {
     {"t_row and t_col together", TENON_E_ARG, spoil_both},
@@ -103,6 +114,8 @@ const struct conform_hostile tenon__sparsify_suite_hostile[SPARSIFY_HOSTILE] = {
     {"another kmax of cval", TENON_E_SHAPE, spoil_kmax},
     {"another number of rows of cidx", TENON_E_SHAPE, spoil_list},
     {"three flags", TENON_E_SHAPE, spoil_flags},
+    {"rows of 2^31 columns", TENON_E_SHAPE, spoil_cols},
+    {"cval of bf16 with x of f32", TENON_E_DTYPE, spoil_cval_type},
     {"leading axes that do not fold", TENON_E_UNSUPPORTED, spoil_fold},
 };
 
