@@ -31,6 +31,7 @@ files_of OP_GPU 'shaders/@_gpu*.c'
 files_of OP_CONTRACT_TESTS 'tests/abi/ops/@_contract*.c'
 files_of OP_FAULTS 'tests/conform/faulty/@_faults*.c'
 files_of OP_WRONG 'tests/conform/faulty/@_wrong*.c'
+files_of OP_MPFR 'tests/conform/ops/@_mpfr*.c'
 files_of OP_REFERENCES 'tests/conform/ops/@_ref*.c' 'tests/conform/ops/@_suite*.[ch]'
 # A kernel belongs to no operator alone (several recipes may launch it), so all of them are listed.
 printf 'GPU_KERNELS ='

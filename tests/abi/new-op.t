@@ -33,7 +33,7 @@ for op in $ops; do
         case $file in
         plugin-api/tenon/ops/$op.h | plugin-api/ops/${op}_op*.c | backends/cpu/ops/${op}_cpu* | shaders/${op}_gpu* | \
             shaders/${op}*.k | shaders/${op}*.args.h | shaders/lib/${op}*.h | tests/conform/ops/${op}_* | \
-            tests/conform/catalog_${op}*.c | plugin-api/tenon/ops/${op}_*.h | plugin-api/ops/${op}_* | \
+            tests/conform/catalog_${op}* | plugin-api/tenon/ops/${op}_*.h | plugin-api/ops/${op}_* | \
             backends/cpu/ops/${op}_* | shaders/${op}_*)
             own=$((own + 1))
             continue

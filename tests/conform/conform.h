@@ -50,7 +50,7 @@ struct conform_want {
 };
 
 /* A check of the reference itself against 256-bit arithmetic. tensor, element: one to be in the sample (element -1:
- * none). worst: how far `want` is off, as a share of what f64 may lose by a bound derived in <op>_ref_mpfr.c; above 1
+ * none). worst: how far `want` is off, as a share of what f64 may lose by a bound derived in <op>_mpfr.c; above 1
  * the reference is wrong, and why says where. */
 struct conform_precise {
     uint32_t tensor;

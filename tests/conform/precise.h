@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What the <op>_ref_mpfr.c share: the f64 references are themselves checked against 256-bit arithmetic. Only they
- * include this, and only when libmpfr was there at configure. */
+ * What the <op>_mpfr.c share: the f64 references are themselves checked against 256-bit arithmetic. Only they
+ * include this; they are compiled when libmpfr was there at configure, else precise_none.c is. */
 #ifndef CONFORM_PRECISE_H
 #define CONFORM_PRECISE_H
 

@@ -15,30 +15,7 @@
 #include <string.h>
 #include "../../../shaders/gpu.h"
 #include "../../conform/conform.h"
-
-static char last_message[256];
-
-static int32_t host_fail(const struct tenon_host *host, int32_t status, const char *message)
-{
-    (void)host;
-    snprintf(last_message, sizeof(last_message), "%s", message);
-    return status;
-}
-
-static void *host_alloc(const struct tenon_host *host, size_t size, size_t align)
-{
-    (void)host;
-    return aligned_alloc(align, (size / align + 1) * align);
-}
-
-static void host_free(const struct tenon_host *host, void *memory)
-{
-    (void)host;
-    free(memory);
-}
-
-static const struct tenon_host host = {.struct_size = sizeof(host), .name = "gpu_cases", .fail = host_fail,
-                                       .alloc = host_alloc, .free = host_free};
+#include "gpu_host.h"
 
 static cl_device_id device;
 static cl_context context;
@@ -140,7 +117,7 @@ static int32_t run_case(struct conform_case *c)
     const struct tenon_op_contract *contract = tenon_op_contract_by_number(c->op->op);
     struct tenon_tensor tensor[TENON_MAX_TENSORS];
     cl_mem memory[TENON_MAX_TENSORS] = {NULL}, scratch = NULL;
-    struct gpu_recipe recipe = {.host = &host};
+    struct gpu_recipe recipe = {.host = &gpu_host};
     for (uint32_t i = 0; i < contract->n_tensors; i++)
         tensor[i] = c->slot[i].tensor;
     int32_t status = gpu_op_find(c->op->op)->recipe(c->params, tensor, &limits, &recipe);
@@ -272,7 +249,7 @@ int main(int argc, char **argv)
         } else {
             refused++;
             printf("# case %llu %s: %s %s\n", (unsigned long long)number, c.name, tenon_status_name(status),
-                   last_message);
+                   gpu_host_message);
         }
         conform_case_free(&c);
     }

@@ -14,32 +14,7 @@
 #include "../../../shaders/gpu.h"
 #include "../../conform/conform.h"
 #include "../../tap.h"
-
-static char cache_dir[256], message[256];
-
-static int32_t host_fail(const struct tenon_host *host, int32_t status, const char *text)
-{
-    (void)host;
-    snprintf(message, sizeof(message), "%s", text);
-    return status;
-}
-static void *host_alloc(const struct tenon_host *host, size_t size, size_t align)
-{
-    (void)host;
-    return aligned_alloc(align, (size / align + 1) * align);
-}
-static void host_free(const struct tenon_host *host, void *memory)
-{
-    (void)host;
-    free(memory);
-}
-static const char *host_config(const struct tenon_host *host, const char *key)
-{
-    (void)host;
-    return strcmp(key, "cache_dir") == 0 && cache_dir[0] ? cache_dir : NULL;
-}
-static const struct tenon_host host = {.struct_size = sizeof(host), .name = "gpu_recipe", .fail = host_fail,
-                                       .alloc = host_alloc, .free = host_free, .config = host_config};
+#include "gpu_host.h"
 
 #define AXES(x, y, z) {(x), (y), (z)}
 static const struct gpu_limits devices[] = {
@@ -91,10 +66,10 @@ static const char *fault_of(const struct gpu_recipe *recipe, const struct gpu_li
 static void check_one(const char *name, uint32_t op, const void *params, const struct tenon_tensor *tensors, int must)
 {
     for (size_t d = 0; d < sizeof(devices) / sizeof(devices[0]); d++) {
-        struct gpu_recipe recipe = {.host = &host};
+        struct gpu_recipe recipe = {.host = &gpu_host};
         int32_t status = gpu_op_find(op)->recipe(params, tensors, &devices[d], &recipe);
         const char *fault = status == TENON_OK ? fault_of(&recipe, &devices[d], tensors)
-                            : status == TENON_E_UNSUPPORTED && !must ? NULL : message;
+                            : status == TENON_E_UNSUPPORTED && !must ? NULL : gpu_host_message;
         if (fault != NULL || must)
             ok(fault == NULL, "%s on device %u: %s", name, (unsigned)d, fault ? fault : "every launch fits");
         gpu_recipe_finish(&recipe);
@@ -147,7 +122,7 @@ static void many_parts(int64_t parts, int64_t dv, int must)
 {
     struct tenon_softmax_merge_params params;
     struct tenon_tensor tensors[TENON_SOFTMAX_MERGE_N_TENSORS] = {{0}};
-    struct gpu_recipe recipe = {.host = &host};
+    struct gpu_recipe recipe = {.host = &gpu_host};
     char name[96];
     tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_softmax_merge), &params);
     tensors[TENON_SOFTMAX_MERGE_M] = tensors[TENON_SOFTMAX_MERGE_S] =
@@ -162,9 +137,9 @@ static void many_parts(int64_t parts, int64_t dv, int must)
         check_one(name, TENON_OPNUM_softmax_merge, &params, tensors, 1);
         return;
     }
-    message[0] = 0;
+    gpu_host_message[0] = 0;
     const int32_t status = gpu_op_find(TENON_OPNUM_softmax_merge)->recipe(&params, tensors, &devices[0], &recipe);
-    ok(status == TENON_E_UNSUPPORTED && strstr(message, "2 GiB"), "%s: %s", name, message);
+    ok(status == TENON_E_UNSUPPORTED && strstr(gpu_host_message, "2 GiB"), "%s: %s", name, gpu_host_message);
     gpu_recipe_finish(&recipe);
 }
 
@@ -173,27 +148,27 @@ static void cache(void)
     char path[512], command[600];
     void *data = NULL;
     size_t size = 0;
-    snprintf(cache_dir, sizeof(cache_dir), "/tmp/tenon-cache-%ld", (long)getpid());
-    ok(!gpu_cache_load(&host, "t", "key", 3, &data, &size), "nothing in a cache that is not there");
-    gpu_cache_store(&host, "t", "key", 3, "value", 5);
-    if (ok(gpu_cache_load(&host, "t", "key", 3, &data, &size), "what was stored comes back"))
+    snprintf(gpu_host_cache_dir, sizeof(gpu_host_cache_dir), "/tmp/tenon-cache-%ld", (long)getpid());
+    ok(!gpu_cache_load(&gpu_host, "t", "key", 3, &data, &size), "nothing in a cache that is not there");
+    gpu_cache_store(&gpu_host, "t", "key", 3, "value", 5);
+    if (ok(gpu_cache_load(&gpu_host, "t", "key", 3, &data, &size), "what was stored comes back"))
         ok(size == 5 && memcmp(data, "value", 5) == 0, "whole");
     free(data);
-    ok(!gpu_cache_load(&host, "t", "kez", 3, &data, &size), "not for another key");
-    ok(!gpu_cache_load(&host, "u", "key", 3, &data, &size), "nor for another kind");
+    ok(!gpu_cache_load(&gpu_host, "t", "kez", 3, &data, &size), "not for another key");
+    ok(!gpu_cache_load(&gpu_host, "u", "key", 3, &data, &size), "nor for another kind");
     snprintf(command, sizeof(command),
-             "for f in %s/*; do printf x | dd of=\"$f\" bs=1 seek=60 conv=notrunc 2>/dev/null; done", cache_dir);
-    ok(system(command) == 0 && !gpu_cache_load(&host, "t", "key", 3, &data, &size), "a damaged file is ignored");
-    gpu_cache_store(&host, "t", "key", 3, "value", 5);
-    ok(gpu_cache_load(&host, "t", "key", 3, &data, &size), "and replaced");
+             "for f in %s/*; do printf x | dd of=\"$f\" bs=1 seek=60 conv=notrunc 2>/dev/null; done", gpu_host_cache_dir);
+    ok(system(command) == 0 && !gpu_cache_load(&gpu_host, "t", "key", 3, &data, &size), "a damaged file is ignored");
+    gpu_cache_store(&gpu_host, "t", "key", 3, "value", 5);
+    ok(gpu_cache_load(&gpu_host, "t", "key", 3, &data, &size), "and replaced");
     free(data);
-    snprintf(command, sizeof(command), "chmod 666 %s/*", cache_dir);
-    ok(system(command) == 0 && !gpu_cache_load(&host, "t", "key", 3, &data, &size),
+    snprintf(command, sizeof(command), "chmod 666 %s/*", gpu_host_cache_dir);
+    ok(system(command) == 0 && !gpu_cache_load(&gpu_host, "t", "key", 3, &data, &size),
        "a file that others may write is ignored");
-    ok(chmod(cache_dir, 0777) == 0, "chmod");
-    gpu_cache_store(&host, "t", "key", 3, "value", 5);
-    ok(!gpu_cache_load(&host, "t", "key", 3, &data, &size), "a folder that others may write is not used");
-    snprintf(path, sizeof(path), "rm -rf %s", cache_dir);
+    ok(chmod(gpu_host_cache_dir, 0777) == 0, "chmod");
+    gpu_cache_store(&gpu_host, "t", "key", 3, "value", 5);
+    ok(!gpu_cache_load(&gpu_host, "t", "key", 3, &data, &size), "a folder that others may write is not used");
+    snprintf(path, sizeof(path), "rm -rf %s", gpu_host_cache_dir);
     ok(system(path) == 0, "tidy");
 }
 

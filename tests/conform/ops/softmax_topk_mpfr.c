@@ -6,15 +6,9 @@
  *
  * What f64 may lose there, with u = 2^-53: d = (v - R) T rounds twice, so a weight exp(d) is off by u(2|d| + 4) of
  * itself; their compensated sum by the mean of that, and 4u; a quotient and a logarithm round once more. */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-#include <tenon/ops/softmax_topk.h>
-#include "../conform.h"
-
-#if TENON_HAVE_MPFR
 #include <math.h>
 #include <stdlib.h>
+#include <tenon/ops/softmax_topk.h>
 #include "../precise.h"
 
 #define U       PRECISE_U
@@ -245,14 +239,3 @@ int tenon__conform_softmax_topk_mpfr(const struct conform_case *c, const struct 
     free(r.v);
     return 0;
 }
-
-#else
-int tenon__conform_softmax_topk_mpfr(const struct conform_case *c, const struct conform_want *want,
-                                     struct conform_precise *precise)
-{
-    (void)c;
-    (void)want;
-    (void)precise;
-    return -1;
-}
-#endif

@@ -7,17 +7,10 @@
  * itself; their compensated sum S by loss_S = u(2 A + 8) of itself, A the mean of |d| by weight; a quotient and a
  * logarithm round once more. The entropy adds the same for sum e d. Equal logits have equal weights: each distinct one
  * is evaluated once. */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-#include <tenon/ops/softmax.h>
-#include "../conform.h"
-
-#if TENON_HAVE_MPFR
 #include <math.h>
 #include <stdlib.h>
+#include <tenon/ops/softmax.h>
 #include "../precise.h"
-
 #include "softmax_suite_mpfr.h"
 
 #define ROWS    48 /* sampled, fewer when they are long */
@@ -481,14 +474,3 @@ int tenon__conform_softmax_mpfr(const struct conform_case *c, const struct confo
     free(r.v);
     return 0;
 }
-
-#else
-int tenon__conform_softmax_mpfr(const struct conform_case *c, const struct conform_want *want,
-                                struct conform_precise *precise)
-{
-    (void)c;
-    (void)want;
-    (void)precise;
-    return -1;
-}
-#endif

@@ -7,15 +7,9 @@
  * What f64 may lose there, with u = 2^-53: nothing where x itself is kept; a difference with tau one rounding; theta
  * the roundings of the mean, of the deviations and of Q, at most 64u(|mean| + std|Q|) together, and x - theta as much
  * and one rounding. Entries that near theta may be kept or not. */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-#include <tenon/ops/sparsify.h>
-#include "../conform.h"
-
-#if TENON_HAVE_MPFR
 #include <float.h>
 #include <math.h>
+#include <tenon/ops/sparsify.h>
 #include "../precise.h"
 
 #define U      PRECISE_U
@@ -222,14 +216,3 @@ int tenon__conform_sparsify_mpfr(const struct conform_case *c, const struct conf
     mpfr_free_cache();
     return 0;
 }
-
-#else
-int tenon__conform_sparsify_mpfr(const struct conform_case *c, const struct conform_want *want,
-                                 struct conform_precise *precise)
-{
-    (void)c;
-    (void)want;
-    (void)precise;
-    return -1;
-}
-#endif

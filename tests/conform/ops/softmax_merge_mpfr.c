@@ -6,14 +6,8 @@
  * What f64 may lose there, with u = 2^-53: delta rounds twice, so a weight is off by u(2|delta| + 3) of itself, its
  * square by twice that; a product and the compensated sum add 4u of the terms. The division by S adds what S is off by,
  * the logarithm the same and one rounding. */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-#include <tenon/ops/softmax_merge.h>
-#include "../conform.h"
-
-#if TENON_HAVE_MPFR
 #include <math.h>
+#include <tenon/ops/softmax_merge.h>
 #include "../precise.h"
 
 #define U       PRECISE_U
@@ -215,14 +209,3 @@ int tenon__conform_softmax_merge_mpfr(const struct conform_case *c, const struct
     mpfr_free_cache();
     return 0;
 }
-
-#else
-int tenon__conform_softmax_merge_mpfr(const struct conform_case *c, const struct conform_want *want,
-                                      struct conform_precise *precise)
-{
-    (void)c;
-    (void)want;
-    (void)precise;
-    return -1;
-}
-#endif

@@ -3,15 +3,9 @@
  *
  * softmax in 256 bits: the kinds that are no exponentials, support and the post step. What f64 may lose is said where
  * it is returned. */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-#include <tenon/ops/softmax.h>
-#include "../conform.h"
-
-#if TENON_HAVE_MPFR
 #include <math.h>
 #include <stdlib.h>
+#include <tenon/ops/softmax.h>
 #include "softmax_suite_mpfr.h"
 
 static int is_projection(const struct precise_row *r)
@@ -394,7 +388,3 @@ void precise_post(struct precise_row *r, int64_t col, int64_t element, double bo
     }
     precise_put(r, TENON_SOFTMAX_Y, element, r->y, bound);
 }
-
-#else
-typedef int tenon__softmax_no_mpfr; /* a file of nothing is no C */
-#endif

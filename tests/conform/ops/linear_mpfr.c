@@ -6,14 +6,8 @@
  * What f64 may lose there, with u = 2^-53: the products (56 bits with an i8 scale) and their compensated sum
  * e = 4u(|pre| + sum |x w|); act carries that on, and its own evaluation loses some u of the result, more where the
  * argument's rounding is magnified (erfc by its square, exp by its size); a residual rounds once more. */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-#include <tenon/ops/linear.h>
-#include "../conform.h"
-
-#if TENON_HAVE_MPFR
 #include <math.h>
+#include <tenon/ops/linear.h>
 #include "../precise.h"
 
 #define U       PRECISE_U
@@ -268,14 +262,3 @@ int tenon__conform_linear_mpfr(const struct conform_case *c, const struct confor
     mpfr_free_cache();
     return 0;
 }
-
-#else
-int tenon__conform_linear_mpfr(const struct conform_case *c, const struct conform_want *want,
-                               struct conform_precise *precise)
-{
-    (void)c;
-    (void)want;
-    (void)precise;
-    return -1;
-}
-#endif
