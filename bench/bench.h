@@ -62,6 +62,7 @@ struct bench_row {
     double roof_bytes_s, roof_flops_s; /* 0: not known for this device */
     const char *roof_copy, *roof_isa;  /* which copy, which instructions */
     int call_cost;
+    double times; /* two operators one after the other: how many times as long as the one that fuses them; else 0 */
     char impl[64];
     char refused[240]; /* why there is no measurement, or empty */
 };

@@ -20,10 +20,14 @@ struct side_state {
     struct bench_row row;
     struct conform_case c; /* the row's, with params of its own */
     const struct side_state *first; /* the side's first variant, which has the memory */
+    const struct conform_unfused *unfused; /* another operator runs before; NULL: none does */
+    struct tenon_value before[TENON_MAX_TENSORS];
+    struct tenon_memory *between;
     struct tenon_memory *memory[TENON_MAX_TENSORS];
     struct tenon_value value[TENON_MAX_TENSORS];
     uint64_t runs; /* a round */
     double *sample;
+    int absent;     /* a variant to which nothing unfused is equal */
     float *output;  /* of the first output, as f32 */
     int64_t count;
 };
@@ -40,8 +44,13 @@ static double run_many(struct side_state *state, uint64_t n)
     const struct conform_case *c = &state->c;
     double start = tenon__now();
     int32_t status = TENON_OK;
-    for (uint64_t i = 0; i < n && !status; i++)
-        status = tenon_run(side->context, c->op->op, c->params, state->value, c->n);
+    for (uint64_t i = 0; i < n && !status; i++) {
+        if (state->unfused)
+            status = tenon_run(side->context, state->unfused->first, NULL, state->before,
+                               tenon_op_contract_by_number(state->unfused->first)->n_tensors);
+        if (!status)
+            status = tenon_run(side->context, c->op->op, c->params, state->value, c->n);
+    }
     if (!status)
         status = tenon_finish(side->context);
     if (!status)
@@ -50,13 +59,28 @@ static double run_many(struct side_state *state, uint64_t n)
     return -1;
 }
 
+/* Between two operators lies a tensor like x. */
+static int place_between(struct side_state *state)
+{
+    if (!state->unfused)
+        return 0;
+    if (tenon_memory_create(state->row.side->context, state->c.slot[0].size, &state->between)) {
+        refuse(state, tenon_error());
+        return -1;
+    }
+    state->before[0] = state->value[0];
+    state->value[0].memory = state->between;
+    state->before[state->unfused->y] = state->value[0];
+    return 0;
+}
+
 static int place(struct side_state *state)
 {
     const struct bench_side *side = state->row.side;
     const struct conform_case *c = &state->c;
     if (state != state->first && state->first->value[0].memory) {
         memcpy(state->value, state->first->value, sizeof state->value);
-        return 0;
+        return place_between(state);
     }
     for (uint32_t i = 0; i < c->n; i++) {
         const struct conform_slot *slot = &c->slot[i];
@@ -136,6 +160,7 @@ static void release(struct side_state *state)
 {
     for (uint32_t i = 0; i < TENON_MAX_TENSORS; i++)
         tenon_memory_destroy(state->memory[i]);
+    tenon_memory_destroy(state->between);
     free(state->sample);
     free(state->output);
 }
@@ -263,7 +288,7 @@ static int rounds(const struct bench_options *options, struct side_state *states
         roof_round(roof, &roofs, r);
         for (uint32_t s = 0; s < n; s++) {
             struct side_state *state = &states[s];
-            if (state->row.refused[0])
+            if (state->row.refused[0] || state->absent)
                 continue;
             tenon__bench_progress(options, "%s %s %s %s %s, round %u of %u", state->row.op, state->row.name,
                                   state->row.dtype, state->row.side->device, state->row.variant, r + 1,
@@ -272,7 +297,7 @@ static int rounds(const struct bench_options *options, struct side_state *states
         }
     }
     for (uint32_t s = 0; s < n; s++)
-        if (!states[s].row.refused[0])
+        if (!states[s].row.refused[0] && !states[s].absent)
             finish_row(options, &states[s], roof, &roofs);
     result = 0;
 free_roofs:
@@ -306,28 +331,35 @@ static int compare(const struct side_state *states, uint32_t n)
     return bad;
 }
 
-/* Everything of one side with one variant but the rounds. */
+/* Everything of one side with one variant but the rounds. unfused: the states of the same number go before. */
 static void begin(const struct bench_options *options, const struct conform_bench *bench, const struct conform_case *c,
-                  struct side_state *states, uint32_t s)
+                  struct side_state *states, uint32_t number, int unfused)
 {
-    const uint32_t variants = options->n_variants ? options->n_variants : 1, variant = s % variants;
+    const uint32_t variants = options->n_variants ? options->n_variants : 1, variant = number % variants;
+    const uint32_t s = number + (unfused ? options->n_sides * variants : 0);
     struct side_state *state = &states[s];
     struct tenon_why why = {{0}};
     state->c = *c;
-    state->first = &states[s - variant];
+    state->first = &states[number - variant];
     state->row = (struct bench_row){.op = tenon_op_contract_by_number(c->op->op)->name,
                                     .name = bench->name,
                                     .dtype = tenon_dtype_name(bench->dtype),
-                                    .side = &options->side[s / variants],
+                                    .side = &options->side[number / variants],
                                     .variant = options->n_variants ? options->variant[variant] : "",
                                     .threads = options->threads,
                                     .bytes = bench->bytes,
                                     .flops = bench->flops};
+    if (unfused) {
+        state->unfused = c->op->unfused;
+        state->row.variant = c->op->unfused->name;
+    }
     state->sample = calloc(options->rounds, sizeof state->sample[0]);
     if (!state->sample)
         refuse(state, "out of memory");
     else if (tenon__bench_params(options, variant, &state->c, &why))
         refuse(state, why.text);
+    else if (unfused && !c->op->unfused->params(&state->c))
+        state->absent = 1;
     else if (strcmp(bench->name, BENCH_CALL_COST) == 0)
         call_cost_row(options, state);
     else
@@ -347,7 +379,8 @@ static double least_bytes(const struct conform_case *c)
 int tenon__bench_measure(const struct bench_options *options, const struct conform_op *op,
                          const struct conform_bench *row, struct roof *roof)
 {
-    const uint32_t n = options->n_sides * (options->n_variants ? options->n_variants : 1);
+    const uint32_t fused = options->n_sides * (options->n_variants ? options->n_variants : 1);
+    const uint32_t n = fused * (op->unfused && strcmp(row->name, BENCH_CALL_COST) ? 2 : 1);
     struct side_state *states = calloc(n, sizeof states[0]);
     struct conform_case *c = calloc(1, sizeof *c);
     struct conform_bench bench = *row;
@@ -364,17 +397,21 @@ int tenon__bench_measure(const struct bench_options *options, const struct confo
     }
     conform_case_fill(c);
     for (uint32_t s = 0; s < n; s++)
-        begin(options, &bench, c, states, s);
+        begin(options, &bench, c, states, s % fused, s >= fused);
     result = 0;
     if (!call_cost) {
         result = rounds(options, states, n, roof);
         for (uint32_t s = 0; s < n; s++)
-            if (!states[s].row.refused[0])
+            if (!states[s].row.refused[0] && !states[s].absent)
                 read_output(&states[s]);
         result = compare(states, n) || result;
     }
-    for (uint32_t s = 0; s < n; s++)
-        tenon__bench_report(options, &states[s].row);
+    for (uint32_t s = 0; s < n; s++) {
+        if (states[s].unfused && !states[s - fused].row.refused[0])
+            states[s].row.times = states[s].row.median_s / states[s - fused].row.median_s;
+        if (!states[s].absent)
+            tenon__bench_report(options, &states[s].row);
+    }
 free_case:
     for (uint32_t s = 0; s < n; s++)
         release(&states[s]);

@@ -105,6 +105,8 @@ static void report_json(const struct bench_row *row)
         add_number(object, "pct_roof", tenon__bench_share(row) > 0 ? tenon__bench_share(row) : none);
         add_text(object, "passes", row->passes ? passes_of(row, passes, sizeof passes) : NULL);
         add_number(object, "moved_gbps", row->passes ? row->moved / row->median_s / 1e9 : none);
+        if (row->times > 0)
+            add_number(object, "times_fused", row->times);
         add_text(object, "impl", row->impl);
         add_text(object, "roof_copy", row->roof_copy);
         add_text(object, "roof_isa", row->roof_isa);
@@ -128,6 +130,9 @@ void tenon__bench_report(const struct bench_options *options, const struct bench
         printf("%.0f ns a run through plan and queue (least %.0f ns)  %s\n", row->median_s * 1e9, row->min_s * 1e9,
                row->impl);
     else {
+        char times[32] = "";
+        if (row->times > 0)
+            snprintf(times, sizeof times, ": %.2f times as long", row->times);
         char roof[16] = "-", share[16] = "-", moved[16] = "-", passes[32];
         if (row->roof_bytes_s > 0)
             snprintf(roof, sizeof roof, "%.1f", row->roof_bytes_s / 1e9);
@@ -135,9 +140,10 @@ void tenon__bench_report(const struct bench_options *options, const struct bench
             snprintf(share, sizeof share, "%.0f", tenon__bench_share(row));
         if (row->passes)
             snprintf(moved, sizeof moved, "%.1f", row->moved / row->median_s / 1e9);
-        printf("%10.4f %10.4f %8.1f %9.1f %9s %9s %7s %10s  %s%s%s\n", row->median_s * 1e3, row->min_s * 1e3,
+        printf("%10.4f %10.4f %8.1f %9.1f %9s %9s %7s %10s  %s%s%s%s\n", row->median_s * 1e3, row->min_s * 1e3,
                row->bytes / row->median_s / 1e9, row->flops / row->median_s / 1e9, roof, share,
-               passes_of(row, passes, sizeof passes), moved, row->impl, row->variant[0] ? "  " : "", row->variant);
+               passes_of(row, passes, sizeof passes), moved, row->impl, row->variant[0] ? "  " : "", row->variant,
+               times);
     }
     fflush(stdout);
 }

@@ -84,6 +84,15 @@ struct conform_bench {
     double bytes, flops;
 };
 
+/* What an operator saves its caller, for `tenon bench` to compare it with: another operator of the same x, and then
+ * this one, with other params, of what that wrote. */
+struct conform_unfused {
+    const char *name; /* "softmax+raw" */
+    uint32_t first;   /* an operator whose tensor 0 is x; with its defaults */
+    uint32_t y;       /* its output, which is like x */
+    int (*params)(struct conform_case *c); /* of the second; 0: this case is not what the two make */
+};
+
 struct conform_op {
     uint32_t op;
     uint64_t cases[CONFORM_LEVELS]; /* how many cases a level has; a level's cases include those of the one before */
@@ -109,6 +118,7 @@ struct conform_op {
     /* How often the algorithm that a plan's name (tenon_impl) names reads its inputs and writes its outputs, caches and
      * registers not considered. 0: the name does not say. NULL: the operator's algorithms do not differ in this. */
     int (*passes)(const char *impl, uint32_t *reads, uint32_t *writes);
+    const struct conform_unfused *unfused; /* NULL: nothing to compare with */
 };
 
 /* i-th operator in the order of ops.def; NULL past the end. */

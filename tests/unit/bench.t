@@ -66,6 +66,14 @@ result $? "flops go with all sizes of linear"
 [ "$("$tenon" bench --device cpu --op softmax --case '4096*' --rounds 1 --json | wc -l)" = 1 ]
 result $? "--case chooses rows"
 
+# softmax_topk beside what it fuses: softmax, and a top-k of what that wrote (bench compares the results).
+rows=$("$tenon" bench --device cpu --op softmax_topk --shape 64x1000x8 --rounds 1 --threads 1 --json 2>&1)
+result $? "softmax_topk 64x1000x8"
+[ "$(echo "$rows" | wc -l)" = 2 ] && echo "$rows" | grep '"attr":"softmax+raw"' | grep -q '"times_fused":[0-9.]*[1-9]'
+result $? "the two operators apart have a row, and how many times as long they take"
+[ "$("$tenon" bench --device cpu --op softmax_topk --shape 64x1000x8 --attr norm=log --rounds 1 --json | wc -l)" = 1 ]
+result $? "logarithms are not what the two make: no such row"
+
 # A peer that was built computes the same on the same path (bench compares the results).
 for peer in onednn xnnpack; do
     if [ ! -e "${top_builddir:-.}/host/.libs/tenon/peers/libtenon-$peer.so" ]; then

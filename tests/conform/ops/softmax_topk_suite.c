@@ -215,6 +215,17 @@ static void bench_make(const struct conform_bench *bench, struct conform_case *c
     name_case(c);
 }
 
+/* The k largest of softmax's y are the probabilities of FULL, and RAW is the least work that finds them. */
+static int raw_of_y(struct conform_case *c)
+{
+    struct tenon_softmax_topk_params *p = params_of(c);
+    if (p->norm != TENON_SOFTMAX_TOPK_FULL || p->scale != 1.0f || p->inv_temp != 1.0f || p->noise)
+        return 0;
+    p->norm = TENON_SOFTMAX_TOPK_RAW;
+    return 1;
+}
+static const struct conform_unfused softmax_first = {"softmax+raw", TENON_OPNUM_softmax, TENON_SOFTMAX_Y, raw_of_y};
+
 const struct conform_op tenon__conform_softmax_topk = {
     .op = TENON_OPNUM_softmax_topk,
     .cases = {QUICK_CASES, FULL_CASES, SOAK_CASES},
@@ -229,4 +240,5 @@ const struct conform_op tenon__conform_softmax_topk = {
     .n_bench = COUNT(benches),
     .bench = benches,
     .bench_make = bench_make,
+    .unfused = &softmax_first,
 };
