@@ -103,15 +103,16 @@ TN_FN xf tn_round(xf x)
 
 /* ---- exp and log ---- */
 
-TN_FN xf tn_exp_poly(xf t)
+/* e^t - 1 for |t| <= 0.37, less than a unit in the last place off; rounded last, of what rises with t. */
+TN_FN xf tn_exp_less_one(xf t)
 {
-    xf p = 0.00138436072f;
-    p = x_fma(p, t, 0.00837419555f);
-    p = x_fma(p, t, 0.0416680053f);
-    p = x_fma(p, t, 0.166664302f);
-    p = x_fma(p, t, 0.49999994f);
-    p = x_fma(p, t, 1.0f);
-    return x_fma(p, t, 1.0f);
+    xf s = 0.0013734526f;
+    s = x_fma(s, t, 0.008370584f);
+    s = x_fma(s, t, 0.04166963f);
+    s = x_fma(s, t, 0.16666503f);
+    s = x_fma(s, t, 0.4999999f);
+    TN_PRECISE xf square = t * t;
+    return x_fma(square, s, t);
 }
 
 /* x - n*ln2, ln2 in two parts, for |n| < 2^22 and a difference that is small. Without fma every partial product is made
@@ -141,7 +142,7 @@ TN_FN xf tn_exp_n(xf x)
 
 TN_FN xf tn_exp_m(xf x, xf n)
 {
-    return tn_exp_poly(tn_exp_rest(x, n));
+    return tn_exp_less_one(tn_exp_rest(x, n)) + 1.0f;
 }
 
 /* t = d - n*ln2 for |n| <= 128. */
@@ -159,7 +160,7 @@ TN_FN xf tn_exp(xf d)
 {
     xf c = x_max(d, -87.5f);
     xf n = tn_exp_n(c);
-    xf m = tn_exp_poly(tn_exp_reduce(c, n));
+    xf m = tn_exp_less_one(tn_exp_reduce(c, n)) + 1.0f;
     xf r = x_float(x_bits(m) + (x_as_uint(x_int(n)) << 23));
     return c < -87.33654f ? 0.0f : r;
 }
@@ -169,14 +170,8 @@ TN_FN x_pair tn_exp_pair(xf d)
 {
     xf c = x_max(d, -87.5f);
     xf n = tn_exp_n(c);
-    xf t = tn_exp_reduce(c, n);
-    xf q = 0.00138436072f;
-    q = x_fma(q, t, 0.00837419555f);
-    q = x_fma(q, t, 0.0416680053f);
-    q = x_fma(q, t, 0.166664302f);
-    q = x_fma(q, t, 0.49999994f);
     xf one = 1.0f;
-    x_pair p = tn_fast_two_sum(one, x_fma(t * t, q, t));
+    x_pair p = tn_fast_two_sum(one, tn_exp_less_one(tn_exp_reduce(c, n)));
     xf power = x_float(x_as_uint(x_int(n) + 127) << 23);
     xf zero = 0.0f;
     xb gone = c < -86.0f; /* the low part would be subnormal */

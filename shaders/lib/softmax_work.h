@@ -125,12 +125,7 @@
 /* e^z - 1 for z < 1. */
 TN_FN tn_vf sw_expm1(tn_vf z)
 {
-    tn_vf q = 0.00138436072f;
-    q = tn_vfma(q, z, 0.00837419555f);
-    q = tn_vfma(q, z, 0.0416680053f);
-    q = tn_vfma(q, z, 0.166664302f);
-    q = tn_vfma(q, z, 0.49999994f);
-    tn_vf near = tn_vfma(z * z, q, z);
+    tn_vf near = tn_exp_less_one(z);
     tn_vf far = tn_exp(z) - 1.0f;
     return z > -0.3466f && z < 0.3466f ? near : far;
 }

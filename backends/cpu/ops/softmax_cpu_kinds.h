@@ -114,7 +114,7 @@ static __attribute__((noinline)) void softpick_terms(const struct row *r, const 
 {
     const struct family *f = r->family;
     const vf T = vf_set1((float)r->T), one = vf_set1(1.0f);
-    vf d[STEP_VECTORS], e[STEP_VECTORS];
+    vf d[STEP_VECTORS], e[STEP_VECTORS] = {vf_zero()}; /* gcc does not see that the loops are of one length */
     STEP_EACH(b, n)
         t[b] = vf_min(vf_mul(v[b], T), one);
     expm1_each(t, step_vectors(n));

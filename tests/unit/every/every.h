@@ -37,7 +37,8 @@ int every_judged(enum every_function f, uint32_t bits);
 /* Whether anything of the block of inputs block * EVERY_BLOCK... is judged. */
 int every_in_domain(enum every_function f, uint32_t block);
 /* The results of a block's inputs, in order, against a bound in units of the last place. n: of PARTS, the other part.
- * nan: whether NaN must give NaN (else it is passed over). */
+ * nan: whether NaN must give NaN (else it is passed over). Called by every_block's `fn`, which sees to the steps between
+ * blocks. */
 void every_judge(enum every_function f, double bound, uint32_t block, const uint32_t *got, const uint32_t *n, int nan,
                  struct every_tally *tally);
 void every_add(struct every_tally *to, const struct every_tally *part);
