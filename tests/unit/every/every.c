@@ -23,7 +23,7 @@
 
 const char *const every_name[EVERY_FUNCTIONS] = {"exp", "exp_parts", "log"};
 const double every_bound[EVERY_FUNCTIONS] = {0.9865, 1.0141, 0.8317};
-const uint64_t every_hash[EVERY_FUNCTIONS] = {UINT64_C(0x0fd559844d36b793), UINT64_C(0x070e94509936686e),
+const uint64_t every_hash[EVERY_FUNCTIONS] = {UINT64_C(0x0fd559844d36b793), UINT64_C(0xbf83398770bf5337),
                                              UINT64_C(0x2af1dce092da80c1)};
 
 #define HAIR       0x1p-26 /* units of the last place: far more than libm is off by */
