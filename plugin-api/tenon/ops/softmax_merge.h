@@ -20,8 +20,8 @@
  * every output of the row NaN. NaN and infinities in a, q, o of other parts go through the sums by IEEE's rules.
  *
  * m, s, a, q are contiguous; the leading axes of o fold into one stride, those of out_o too (else UNSUPPORTED).
- * rows == 0, dv == 0: success. P < 2^31, rows < 2^32, dv < 2^31. A GPU takes m
- * and o of up to 2 GiB and, with o, P < 2^28 (else UNSUPPORTED).
+ * rows == 0, dv == 0: success. P < 2^31, rows < 2^32, dv < 2^31. A GPU takes m and o of up to 2 GiB and, with o,
+ * P < 2^28 (else UNSUPPORTED).
  * Tolerance (u = 2^-24, sums over p): out_m exact; out_s 8u S; out_a 8u sum w(|a| + s|delta|); out_q 8u sum w^2 |q|;
  * lse u*(8 + 2|lse| + |R| T); out_o 8u (sum w |o|)/S (o_normalised: with s), a 16-bit type 1 ulp more. Floor 2^-126
  * (f16: 2^-25), for s in [2^-90, 2^118].
