@@ -19,7 +19,8 @@
     WRONG(erfc_off, "erfc is 2^-40 off")                                                                               \
     WRONG(atan_off, "atan2 is 2^-44 off")                                                                              \
     WRONG(fma_twice, "scale and bias round twice")                                                                     \
-    WRONG(get_off, "elements are read 2^-44 off")
+    WRONG(get_off, "elements are read 2^-44 off")                                                                      \
+    WRONG(offset_off, "elements are read one before their place")
 #define WRONG_CONSTANT(name, text) WRONG_##name,
 enum { WRONG_NOTHING, WRONG_LIST(WRONG_CONSTANT) WRONG_COUNT };
 #undef WRONG_CONSTANT
@@ -42,14 +43,16 @@ double wrong_erfc(double x);
 double wrong_atan2(double y, double x);
 float wrong_fmaf(float x, float y, float z);
 double wrong_get(const void *first, uint32_t dtype, int64_t element);
+int64_t wrong_offset(const struct tenon_tensor *tensor, int64_t index);
 
 /* For the references that are included after this. */
-#define exp         wrong_exp
-#define log         wrong_log
-#define sqrt        wrong_sqrt
-#define erfc        wrong_erfc
-#define atan2       wrong_atan2
-#define fmaf        wrong_fmaf
-#define conform_get wrong_get
+#define exp            wrong_exp
+#define log            wrong_log
+#define sqrt           wrong_sqrt
+#define erfc           wrong_erfc
+#define atan2          wrong_atan2
+#define fmaf           wrong_fmaf
+#define conform_get    wrong_get
+#define conform_offset wrong_offset
 
 #endif
