@@ -51,4 +51,25 @@ uint64_t tenon__gpu_row_sums_bytes(uint64_t rows, uint64_t cols);
 /* 0: no memory. */
 int tenon__gpu_row_sums(struct gpu_recipe *recipe, const struct gpu_limits *limits, const struct gpu_row_sums *job);
 
+/* ---- rows by their numbers (recipe_rows.c) ---- */
+
+/* At least n work-groups, for kernels in which those that are too many do nothing; 0 when the grid cannot hold them. */
+int tenon__gpu_groups(const struct gpu_limits *limits, uint64_t n, uint32_t groups[3]);
+
+/* Words of a tensor or of the scratch, from byte offset `at` on, become `value`. 0: no memory. */
+int tenon__gpu_fill(struct gpu_recipe *recipe, const struct gpu_limits *limits, int32_t slot, uint64_t at, uint64_t n,
+                    uint32_t value);
+
+/* y[i] = from[idx[i] / divisor], bit for bit, zeros where that is no row. */
+struct gpu_row_copy {
+    struct gpu_rows from, y;
+    int32_t idx_slot;      /* of y.rows entries */
+    uint64_t idx_at;       /* their byte offset, a multiple of 4 */
+    uint32_t divisor;      /* 1 and more; entries below 0 stay what they are */
+    int32_t flags_slot;    /* GPU_SLOT_NONE, or where entries that are neither -1 nor a row are counted, in word 3 */
+};
+/* OK, NOMEM, or UNSUPPORTED for a row of 2 GiB. */
+int32_t tenon__gpu_copy_rows(struct gpu_recipe *recipe, const struct gpu_limits *limits,
+                             const struct gpu_row_copy *job);
+
 #endif
