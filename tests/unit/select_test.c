@@ -5,11 +5,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "lib/select.h"
+#include "lib/select_row.h"
 
 #include "../tap.h"
 
-#define MOST 5000
+#define MOST 9000
+#define MANY (1 << 20)
+#define TASKS 5
 
 static uint32_t state = 1;
 static uint32_t draw(void)
@@ -51,6 +53,13 @@ static int takes(const int32_t *keys, const uint64_t *sorted, int64_t n, int64_t
     return taken == k;
 }
 
+/* Whether a bracket holds the key of this pair. */
+static int keys_between(uint64_t pair, int32_t low, int32_t high)
+{
+    const int32_t key = (int32_t)((uint32_t)(pair >> 32) ^ 0x80000000u);
+    return key >= low && key <= high;
+}
+
 static struct select_cut in_tiles(const int32_t *keys, int64_t n, int64_t k)
 {
     struct select_cut cut;
@@ -71,26 +80,80 @@ static struct select_cut in_tiles(const int32_t *keys, int64_t n, int64_t k)
     return select_end(&s);
 }
 
-/* By a sample, and by a bracket that is a guess, right or wrong. */
-static int by_bracket(const int32_t *keys, const uint64_t *sorted, int32_t *room, int64_t n, int64_t k, int guess)
+/* By a bracket that is a guess, right or wrong. */
+static int by_bracket(const int32_t *keys, const uint64_t *sorted, int32_t *room, int64_t n, int64_t k)
 {
-    int32_t sample[SELECT_SAMPLE];
-    for (int i = 0; i < SELECT_SAMPLE; i++)
-        sample[i] = keys[(n - 1) * i / (SELECT_SAMPLE - 1)];
-    struct select_near near = select_bracket(sample, n, k);
+    struct select_near near = {.low = keys[draw() % (uint32_t)n], .high = keys[draw() % (uint32_t)n]};
     struct select_cut cut;
-    if (guess) {
-        near.low = keys[draw() % (uint32_t)n];
-        near.high = keys[draw() % (uint32_t)n];
+    if (near.low > near.high) {
+        const int32_t low = near.high;
+        near.high = near.low;
+        near.low = low;
     }
-    int64_t i = 0;
-    for (; i + VF <= n; i += VF)
-        select_gather_near(&near, vi_load(keys + i), VF, room);
-    if (i < n)
-        select_gather_near(&near, vi_load_n(keys + i, (int)(n - i)), (int)(n - i), room);
-    if (!select_from_near(&near, room, k, &cut))
-        return guess ? 1 : -1;
-    return takes(keys, sorted, n, k, cut);
+    for (int64_t at = 0; at < n; at += 333)
+        select_gather_near(&near, keys + at, n - at < 333 ? n - at : 333, room);
+    const int inside = keys_between(sorted[k - 1], near.low, near.high);
+    if (select_from_near(&near, room, k, &cut) != inside)
+        return 0;
+    return !inside || takes(keys, sorted, n, k, cut);
+}
+
+/* ---- rows ---- */
+
+/* The tasks in any order, here the last first. */
+static void backwards(const struct tenon_host *host, uint32_t n, void (*task)(void *context, uint32_t i), void *context)
+{
+    (void)host;
+    while (n > 0)
+        task(context, --n);
+}
+
+struct stored {
+    const int32_t *keys;
+    int64_t cols;
+};
+
+static void stored_keys(const void *context, int64_t row, int64_t c0, int64_t c1, int32_t *keys)
+{
+    const struct stored *s = context;
+    memcpy(keys, s->keys + row * s->cols + c0, (size_t)(c1 - c0) * sizeof *keys);
+}
+
+static struct select_cut in_row(const int32_t *keys, int64_t rows, int64_t n, int64_t k, uint32_t tasks)
+{
+    static const struct tenon_host host = {.parallel = backwards};
+    const struct stored stored = {keys, n / rows};
+    struct select_row s = {.host = &host, .tasks = tasks, .rows = rows, .cols = n / rows, .k = k, .keys = stored_keys,
+                           .context = &stored};
+    s.memory = aligned_alloc(64, select_row_bytes(n, tasks)); /* exactly what is needed: for the sanitizers */
+    const struct select_cut cut = s.memory ? select_row(&s) : (struct select_cut){0, 0};
+    free(s.memory);
+    return cut;
+}
+
+/* Long rows, as they are and ascending, which puts all that is near the cut side by side. */
+static void test_many(void)
+{
+    int32_t *keys = malloc(MANY * sizeof *keys);
+    uint64_t *sorted = malloc(MANY * sizeof *sorted);
+    for (int kind = 0; keys && sorted && kind < 12; kind++) {
+        int wrong = 0;
+        const int64_t n = MANY - kind, ks[] = {1, 1000, n / 3, n / 2, n - 3000, n - 1};
+        for (int64_t i = 0; i < n; i++) {
+            const float rising = kind == 6 ? (float)i : -(float)i;
+            keys[i] = order_key(kind == 6 || kind == 7 ? rising : value_of(kind < 6 ? kind : kind % 2));
+            if (kind > 7 && i % 3 != kind % 3) /* two thirds are one number, above or below the others */
+                keys[i] = order_key(kind > 9 ? 3.0f : -3.0f);
+            sorted[i] = order_pair(keys[i], (uint32_t)i);
+        }
+        qsort(sorted, (size_t)n, sizeof *sorted, by_pair);
+        for (size_t j = 0; j < sizeof ks / sizeof ks[0]; j++)
+            wrong += !takes(keys, sorted, n, ks[j], in_row(keys, 1, n, ks[j], j % 2 ? 1 : TASKS));
+        wrong += !takes(keys, sorted, n, n / 2, in_row(keys, 1, n, n / 2, TASKS));
+        is_int(wrong, 0, "long rows are cut right by one task and by several: data %d", kind);
+    }
+    free(sorted);
+    free(keys);
 }
 
 static void test_order(void)
@@ -114,12 +177,13 @@ static void test_order(void)
 
 int main(void)
 {
-    static const int64_t sizes[] = {1, 2, 3, 23, 24, 25, 26, 255, 700, 1401, MOST};
-    int32_t *keys = malloc(MOST * sizeof *keys), *room = malloc(MOST * sizeof *room);
+    static const int64_t sizes[] = {1, 2, 3, 23, 24, 25, 26, 255, 700, 1023, 1401, 8191, 8192, MOST};
+    int32_t *keys = malloc(MOST * sizeof *keys), *room = malloc((MOST + VF) * sizeof *room);
     uint64_t *sorted = malloc(MOST * sizeof *sorted);
     test_order();
+    test_many();
     for (int kind = 0; keys && room && sorted && kind < 6; kind++) {
-        int array = 0, tiles = 0, near = 0, missed = 0;
+        int array = 0, tiles = 0, near = 0, row = 0;
         for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
             const int64_t n = sizes[s], ks[] = {0, 1, 2, n / 3, n / 2, n - 1, n};
             for (int64_t i = 0; i < n; i++) {
@@ -132,17 +196,19 @@ int main(void)
                 memcpy(room, keys, (size_t)n * sizeof *keys);
                 array += !takes(keys, sorted, n, k, select_keys(room, n, k));
                 tiles += !takes(keys, sorted, n, k, in_tiles(keys, n, k));
-                for (int guess = 0; guess < 9 && k > 0 && k < n; guess++) {
-                    const int took = by_bracket(keys, sorted, room, n, k, guess);
-                    near += took == 0;
-                    missed += took < 0 && n == MOST;
-                }
+                for (int guess = 0; guess < 9 && k > 0 && k < n; guess++)
+                    near += !by_bracket(keys, sorted, room, n, k);
+                row += !takes(keys, sorted, n, k, in_row(keys, 1, n, k, 1));
+                row += !takes(keys, sorted, n, k, in_row(keys, 1, n, k, TASKS));
+                if (n == MOST) /* of rows shorter than a sample's blocks, and of longer ones */
+                    for (int64_t cols = 5; cols <= 4500; cols *= cols == 10 ? 45 : cols == 450 ? 10 : 2)
+                        row += !takes(keys, sorted, n, k, in_row(keys, n / cols, n, k, TASKS));
             }
         }
         is_int(array, 0, "select_keys takes the k best, equal ones by index: data %d", kind);
         is_int(tiles, 0, "so does the radix over tiles: data %d", kind);
         is_int(near, 0, "so do brackets, wherever they are: data %d", kind);
-        is_int(missed, 0, "and those of samples hold the cut: data %d", kind);
+        is_int(row, 0, "so do rows, in one task or several: data %d", kind);
     }
     free(sorted);
     free(room);

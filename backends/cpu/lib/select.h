@@ -5,9 +5,10 @@
  * list but a cut, from which one more sweep in index order takes exactly k:
  *     taken: key > cut.key, and the first cut.equal of those with key == cut.key.
  *
- * select_keys cuts keys that lie in an array. For rows too long for one, or shared out to threads, the radix is done in
- * SELECT_ROUNDS rounds over tiles: each thread counts its tiles into bins of its own (select_count), the bins are added
- * (integers: the order does not matter), select_narrow finds the digit; after the last round select_end has the cut. */
+ * select_keys cuts keys that lie in an array; many keys, in an array or not, by one thread or several, are cut by
+ * lib/select_row.h. What it falls back to is here: the radix in SELECT_ROUNDS rounds over tiles, of which each thread
+ * counts its own into bins of its own (select_count), the bins are added (integers: the order does not matter),
+ * select_narrow finds the digit; after the last round select_end has the cut. */
 #ifndef TENON_LIB_SELECT_H
 #define TENON_LIB_SELECT_H
 
@@ -28,30 +29,109 @@ static inline int select_trivial(int64_t n, int64_t k, struct select_cut *cut)
 /* ---- keys in an array ---- */
 
 #define SELECT_BINS 2048
-#define SELECT_FEW 24
+#define SELECT_FEW 32
 #define SELECT_BYTE 256
 
 /* The k-th best of few, 1 <= k <= n, by counting for each how many are better. */
 static inline struct select_cut select_few(const int32_t *keys, int64_t n, int64_t k)
 {
     struct select_cut cut = {INT32_MIN, INT64_MAX};
-    for (int64_t i = 0; i < n; i++) {
-        int64_t above = 0, equal = 0;
+    for (int64_t i = 0; i < n; i += VF) {
+        const int count = n - i < VF ? (int)(n - i) : VF;
+        const vi key = count == VF ? vi_load(keys + i) : vi_load_n(keys + i, count), need = vi_set1((int32_t)k);
+        vi above = vi_zero(), from = vi_zero();
         for (int64_t j = 0; j < n; j++) {
-            above += keys[j] > keys[i];
-            equal += keys[j] == keys[i];
+            const vi other = vi_set1(keys[j]);
+            above = vi_more(above, vi_gt(other, key));
+            from = vi_more(from, vm_not(vi_gt(key, other)));
         }
-        if (above >= k || above + equal < k)
+        const vm found = vm_and(vm_first(count), vm_andnot(vi_gt(need, above), vi_gt(need, from)));
+        if (!vm_any(found))
             continue;
-        cut.key = keys[i];
-        cut.equal = above + equal == k ? INT64_MAX : k - above;
+        int32_t better[VF], equal[VF];
+        const int lane = __builtin_ctz(vm_bits(found));
+        vi_store(better, above);
+        vi_store(equal, from);
+        cut.key = keys[i + lane];
+        cut.equal = equal[lane] == k ? INT64_MAX : k - better[lane];
         break;
     }
     return cut;
 }
 
-/* The digits of keys, from the highest: of many keys eleven bits first, which leave few. */
-#define SELECT_MANY 2048
+/* How many keys are above the pivot, and how many are not below it. */
+static inline void select_sides(const int32_t *keys, int64_t n, int32_t pivot, int64_t *above, int64_t *from)
+{
+    const vi bar = vi_set1(pivot);
+    vi more = vi_zero(), less = vi_zero();
+    int32_t lane[2][VF];
+    int64_t i = 0, below = 0;
+    for (; i + VF <= n; i += VF) {
+        const vi key = vi_load(keys + i);
+        more = vi_more(more, vi_gt(key, bar));
+        less = vi_more(less, vi_gt(bar, key));
+    }
+    vi_store(lane[0], more);
+    vi_store(lane[1], less);
+    *above = 0;
+    for (int l = 0; l < VF; l++) {
+        *above += lane[0][l];
+        below += lane[1][l];
+    }
+    for (; i < n; i++) {
+        *above += keys[i] > pivot;
+        below += keys[i] < pivot;
+    }
+    *from = n - below;
+}
+
+/* Those above the pivot, or those below it, move to the front. */
+static inline void select_keep(int32_t *keys, int64_t n, int32_t pivot, int is_above)
+{
+    const vi bar = vi_set1(pivot);
+    int64_t m = 0, i = 0;
+    for (; i + VF <= n; i += VF) {
+        const vi key = vi_load(keys + i);
+        const vm kept = is_above ? vi_gt(key, bar) : vi_gt(bar, key);
+        vi_compress(keys + m, key, kept);
+        m += vm_count(kept);
+    }
+    for (; i < n; i++) {
+        const int32_t key = keys[i];
+        keys[m] = key;
+        m += is_above ? key > pivot : key < pivot;
+    }
+}
+
+#define SELECT_PIVOTS 16
+#define SELECT_TRIES 24 /* as many halves leave nothing; keys that resist are left to the radix */
+
+/* A pivot from a few of the keys, a little beyond the cut, leaves a part of them (Hoare 1961, Floyd and Rivest 1975).
+ * 1: the pivot is the cut. Else n of the keys are left, of which the k-th is wanted. */
+static inline int select_by_pivots(int32_t *keys, int64_t *n, int64_t *k, struct select_cut *cut)
+{
+    for (int tries = 0; *n > SELECT_FEW && tries < SELECT_TRIES; tries++) {
+        int32_t some[SELECT_PIVOTS];
+        int64_t above, from, at = *k * SELECT_PIVOTS / *n;
+        for (int i = 0; i < SELECT_PIVOTS; i++)
+            some[i] = keys[*n * i / SELECT_PIVOTS];
+        at = at < SELECT_PIVOTS / 2 ? at + 2 : at < SELECT_PIVOTS ? at : SELECT_PIVOTS - 1;
+        const int32_t pivot = select_few(some, SELECT_PIVOTS, at).key;
+        select_sides(keys, *n, pivot, &above, &from);
+        if (*k > above && *k <= from) {
+            *cut = (struct select_cut){pivot, *k == from ? INT64_MAX : *k - above};
+            return 1;
+        }
+        select_keep(keys, *n, pivot, *k <= above);
+        *n = *k <= above ? above : *n - from;
+        *k -= *k <= above ? 0 : from;
+    }
+    return 0;
+}
+
+/* The digits of keys, from the highest: of many keys eleven bits first, which leave few. Where there are vectors,
+ * pivots do it in half the time. */
+#define SELECT_MANY (VF == 1 ? 2048 : INT64_MAX)
 
 static inline uint32_t select_digit(int32_t key, int shift, int bits)
 {
@@ -111,6 +191,8 @@ static inline struct select_cut select_keys(int32_t *keys, int64_t n, int64_t k)
         shift = 21;
         bits = 7;
     }
+    if (select_by_pivots(keys, &n, &k, &cut))
+        return cut;
     while (n > SELECT_FEW) {
         uint32_t bins[2][SELECT_BYTE] = {{0}}; /* two, so that runs of one digit do not wait for each other */
         int64_t i = 0;
@@ -135,65 +217,6 @@ static inline struct select_cut select_keys(int32_t *keys, int64_t n, int64_t k)
             n = select_gather(keys, n, shift, bits, digit);
     }
     return select_few(keys, n, k);
-}
-
-/* ---- keys near the cut ---- */
-
-/* A sample says between which keys the cut almost surely lies (Floyd and Rivest 1975): one sweep counts those above and
- * gathers those in between, which are few, and the cut is chosen from these. When it is not among them, nothing is lost
- * but time; what the cut is does not depend on the sample. */
-#define SELECT_SAMPLE 512
-#define SELECT_NEAR_COLS 4096 /* of fewer keys, a sample is no less work */
-
-struct select_near {
-    int32_t low, high; /* both included */
-    int64_t above, n;  /* counted, gathered */
-};
-
-/* SELECT_SAMPLE of the n keys, which are overwritten. 1 <= k < n. */
-static inline struct select_near select_bracket(int32_t *sample, int64_t n, int64_t k)
-{
-    const double part = (double)k / (double)n, at = part * SELECT_SAMPLE;
-    const double off = 3.0 * __builtin_sqrt(at * (1.0 - part)) + 2.0;
-    const int64_t first = at > off ? (int64_t)(at - off) : 0, last = (int64_t)(at + off) + 1;
-    struct select_near near = {INT32_MIN, INT32_MAX, 0, 0};
-    int32_t copy[SELECT_SAMPLE];
-    memcpy(copy, sample, sizeof copy);
-    if (first > 0)
-        near.high = select_keys(copy, SELECT_SAMPLE, first).key;
-    if (last < SELECT_SAMPLE)
-        near.low = select_keys(sample, SELECT_SAMPLE, last).key;
-    return near;
-}
-
-/* n of the keys, in a vector; the room for them has VF where n is VF. */
-SIMD_FN void select_gather_near(struct select_near *near, vi key, int n, int32_t *keys)
-{
-    const vm there = vm_first(n), above = vi_gt(key, vi_set1(near->high)), below = vi_gt(vi_set1(near->low), key);
-    const vm between = vm_and(there, vm_not(vm_or(above, below)));
-    near->above += vm_count(n == VF ? above : vm_and(there, above));
-    if (n == VF) {
-        vi_compress(keys + near->n, key, between);
-        near->n += vm_count(between);
-        return;
-    }
-    int32_t lanes[VF];
-    vi_store(lanes, key);
-    for (uint32_t bits = vm_bits(between); bits; bits &= bits - 1)
-        keys[near->n++] = lanes[__builtin_ctz(bits)];
-}
-
-/* 0: it is not among those that were gathered. */
-static inline int select_from_near(const struct select_near *near, int32_t *keys, int64_t k, struct select_cut *cut)
-{
-    k -= near->above;
-    if (k < 1 || k > near->n)
-        return 0;
-    if (k == near->n) /* all, and all that are below are worse */
-        *cut = (struct select_cut){near->low, INT64_MAX};
-    else
-        *cut = select_keys(keys, near->n, k);
-    return 1;
 }
 
 /* ---- keys in tiles ---- */

@@ -159,8 +159,8 @@ static void choose_family(struct softmax *s, const struct cpu_plan *plan)
         s->quantile = -tenon__normal_quantile((double)p->k / (double)s->cols);
 }
 
-/* Room for the family's rows: logits where y is not f32, then keys (not needed any more when the set is) or the set,
- * then the counts of the tiles. */
+/* Room for the family's rows: logits where y is not f32, then what the support selects in (not needed any more when the
+ * set is) or the set, then the counts of the tiles. */
 static void choose_room(struct softmax *s, const struct cpu_plan *plan)
 {
     const struct tenon_softmax_params *p = (const struct tenon_softmax_params *)(const void *)plan->params;
@@ -168,7 +168,11 @@ static void choose_room(struct softmax *s, const struct cpu_plan *plan)
     const int set = s->kind == TENON_SOFTMAX_SPARSEMAX || s->kind == TENON_SOFTMAX_ENTMAX15;
     s->in_y = s->y_dtype == TENON_F32;
     s->keys = s->in_y ? 0 : row;
-    s->tops = s->keys + (set || p->support == TENON_SOFTMAX_SUPPORT_TOPK ? row : 0);
+    uint64_t room = set ? row : 0;
+    s->select_tasks = s->split ? plan->env->threads * TASKS_PER_THREAD : 1;
+    if (p->support == TENON_SOFTMAX_SUPPORT_TOPK && select_row_bytes(s->cols, s->select_tasks) > room)
+        room = select_row_bytes(s->cols, s->select_tasks);
+    s->tops = s->keys + room;
     s->slot = s->tops + (set ? round_up(((uint64_t)s->cols + TILE - 1) / TILE * sizeof(int32_t)) : 0);
 }
 

@@ -64,12 +64,13 @@ struct softmax {
     int64_t ahead;     /* see struct row */
     uint64_t slot;     /* bytes for e and tops of a row, 0: none, or on the stack */
     uint64_t tops;     /* where the tops begin in it (the family: counts) */
-    uint64_t keys;     /* the family: where keys or set begin */
+    uint64_t keys;     /* the family: where the room to select in, or the set, begins */
     double quantile;   /* STAT_TOPK */
     uint64_t scratch;  /* slots of a task */
     float scale, inv_temp, phi, win;
     uint32_t algo, kind, empty_row, y_dtype;
     uint32_t tasks;    /* of the loop over rows */
+    uint32_t select_tasks; /* support TOPK: of one row */
     uint8_t affine, stats, moments, split, stream, sink_step, keep, in_y, family;
 };
 

@@ -280,7 +280,7 @@ static void run_family(const struct run *run, struct row *r, int64_t row, const 
     const double width = (double)p->zeta - (double)p->gamma;
     struct family f = {.p = p,
                        .v = s->in_y ? r->y : (float *)(void *)kept,
-                       .keys = (int32_t *)(void *)(kept + s->keys),
+                       .select = kept + s->keys,
                        .set = (float *)(void *)(kept + s->keys),
                        .counts = (int32_t *)(void *)(kept + s->tops),
                        .width = width < (double)FLT_MAX ? (float)width : FLT_MAX};

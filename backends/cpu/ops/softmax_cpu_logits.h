@@ -7,7 +7,7 @@
 #ifndef TENON_SOFTMAX_CPU_LOGITS_H
 #define TENON_SOFTMAX_CPU_LOGITS_H
 
-#include "lib/select.h"
+#include "lib/select_row.h"
 #include "softmax_cpu_row.h"
 
 #define GONE_BITS 0x7fc0dead
@@ -16,11 +16,12 @@
 struct family {
     const struct tenon_softmax_params *p;
     float *v;                 /* the logits */
-    int32_t *keys;            /* support TOPK: their keys */
+    unsigned char *select;    /* support TOPK: room for lib/select_row.h */
     float *set;               /* SPARSEMAX, ENTMAX15: each tile's entries near the maximum, moved to its front */
     int32_t *counts;          /* how many of a tile they are */
     int32_t cut;              /* support TOPK: keys above it stay, and those equal up to .. */
     int64_t last, last_nan;   /* .. this column; NaNs up to that one */
+    int64_t wanted;           /* of those with the key `cut` (or NaNs) the one that column_of asks for */
     float theta;              /* support STAT_TOPK: what is above it stays */
     float before, after;      /* z = v * before * after, by a power of two too small where it might overflow */
     float one, c;             /* STABLEMAX: 1 and its factor; QUAD_NORM: c; SOFTPICK: e^-K (so scaled) */

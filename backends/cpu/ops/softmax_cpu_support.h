@@ -8,18 +8,17 @@
 #include "lib/spread.h"
 #include "softmax_cpu_logits.h"
 
-static void keys_tile(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part)
+static void logit_keys(const void *context, int64_t row, int64_t c0, int64_t c1, int32_t *keys)
 {
-    const struct family *f = r->family;
-    (void)s;
-    (void)part;
+    const float *v = context;
+    (void)row;
     for (int64_t c = c0; c < c1; c += VF) {
         const int k = c1 - c < VF ? (int)(c1 - c) : VF;
-        const vi keys = order_keys(load_x(f->v, c, k, TENON_F32));
+        const vi key = order_keys(load_x(v, c, k, TENON_F32));
         if (k == VF)
-            vi_store(f->keys + c, keys);
+            vi_store(keys + (c - c0), key);
         else
-            vi_store_n(f->keys + c, keys, k);
+            vi_store_n(keys + (c - c0), key, k);
     }
 }
 
@@ -51,14 +50,44 @@ static void above_tile(const struct softmax *s, const struct row *r, int64_t c0,
     }
 }
 
-/* The column of the n-th NaN (or of the n-th entry with this key). */
-static int64_t column_of(const struct row *r, int64_t n, int nan, int32_t key)
+/* Those equal to the cut, which may be that of the NaNs. */
+SIMD_FN vm is_wanted(const struct family *f, int64_t c, int n)
 {
-    for (int64_t c = 0; c < r->cols; c++) {
-        const float v = r->family->v[c];
-        const int it = nan ? v != v && simd_bits(v) != GONE_BITS : order_key(v) == key;
-        if (it && --n == 0)
-            return c;
+    const vf v = load_x(f->v, c, n, TENON_F32);
+    return vm_and(vm_first(n), vm_andnot(vi_eq(order_keys(v), vi_set1(f->cut)), is_gone(v)));
+}
+
+static void wanted_tile(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part)
+{
+    (void)s;
+    part->n = 0;
+    for (int64_t c = c0; c < c1; c += VF)
+        part->n += vm_count(is_wanted(r->family, c, c1 - c < VF ? (int)(c1 - c) : VF));
+}
+
+/* there: the tiles before the one that has it; n: those wanted in them. */
+static void merge_wanted(const struct row *r, struct part *to, const struct part *p)
+{
+    to->bad |= to->n + p->n >= r->family->wanted;
+    to->n += to->bad ? 0 : p->n;
+    to->there += !to->bad;
+}
+
+/* The column of the n-th entry with this key, which there is. */
+static int64_t column_of(const struct run *run, const struct row *r, int64_t n, int32_t key)
+{
+    struct family *f = r->family;
+    struct part part;
+    part_init(&part);
+    f->cut = key;
+    f->wanted = n;
+    sweep(run, r, wanted_tile, merge_wanted, &part);
+    n -= part.n;
+    for (int64_t c = part.there * TILE; c < r->cols; c += VF) {
+        const int count = r->cols - c < VF ? (int)(r->cols - c) : VF;
+        for (uint32_t bits = vm_bits(is_wanted(f, c, count)); bits; bits &= bits - 1)
+            if (--n == 0)
+                return c + __builtin_ctz(bits);
     }
     return r->cols;
 }
@@ -68,15 +97,22 @@ static void support_best(const struct run *run, const struct row *r, const struc
 {
     struct family *f = r->family;
     const int64_t k = (int64_t)f->p->k;
-    f->cut = ORDER_MINUS_INF;
     f->last = f->last_nan = -1;
     if (p->n < k && p->nans > 0)
-        f->last_nan = p->nans <= k - p->n ? r->cols : column_of(r, k - p->n, 1, 0);
+        f->last_nan = p->nans <= k - p->n ? r->cols : column_of(run, r, k - p->n, ORDER_NAN);
+    f->cut = ORDER_MINUS_INF;
     if (p->n > k) {
-        sweep(run, r, keys_tile, NULL, NULL);
-        const struct select_cut cut = select_keys(f->keys, r->cols, k);
+        struct select_row select = {.host = run->host,
+                                    .tasks = run->s->select_tasks,
+                                    .memory = f->select,
+                                    .rows = 1,
+                                    .cols = r->cols,
+                                    .k = k,
+                                    .keys = logit_keys,
+                                    .context = f->v};
+        const struct select_cut cut = select_row(&select);
+        f->last = cut.equal == INT64_MAX ? r->cols : column_of(run, r, cut.equal, cut.key);
         f->cut = cut.key;
-        f->last = cut.equal == INT64_MAX ? r->cols : column_of(r, cut.equal, 0, cut.key);
     }
     sweep(run, r, best_tile, NULL, NULL);
 }

@@ -65,14 +65,6 @@ static void list_swap(struct list *l)
     l->idx2 = idx;
 }
 
-/* One more in the lanes of m: a masked addition, or one of what the mask leaves. */
-SIMD_FN vi list_more(vi count, vm m)
-{
-    if (VF == 16)
-        return vi_select(m, vi_add(count, vi_set1(1)), count);
-    return vi_add(count, vi_bits(vf_keep(m, vf_bits(vi_set1(1)))));
-}
-
 /* So many are ranked and moved at once: the number of entries is a little different in each row, and no branch should
  * depend on it. */
 #define LIST_EACH 8
@@ -94,13 +86,13 @@ static void list_ranks(const struct list *l, int32_t *rank)
         const int end = n - j < VF ? n : j + VF;
         vi before = vi_zero(), bar = vi_sub(key, vi_set1(1));
         for (int i = 0; i < j; i++)
-            before = list_more(before, vi_gt(vi_set1(l->key[i]), bar));
+            before = vi_more(before, vi_gt(vi_set1(l->key[i]), bar));
         for (int i = j; i < end; i++) {
             bar = vi_add(bar, vi_load(one + LIST_SLACK - (i - j)));
-            before = list_more(before, vi_gt(vi_set1(l->key[i]), bar));
+            before = vi_more(before, vi_gt(vi_set1(l->key[i]), bar));
         }
         for (int i = end; i < n; i++)
-            before = list_more(before, vi_gt(vi_set1(l->key[i]), key));
+            before = vi_more(before, vi_gt(vi_set1(l->key[i]), key));
         vi_store(rank + j, before);
     }
 }

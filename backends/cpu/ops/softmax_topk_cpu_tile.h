@@ -125,7 +125,7 @@ static float least_of(struct peaks *p, int64_t k)
         const vf one = vf_load(peak + i);
         vi above = vi_zero();
         for (int j = 0; j < n; j++)
-            above = list_more(above, vf_gt(vf_set1(peak[j]), one));
+            above = vi_more(above, vf_gt(vf_set1(peak[j]), one));
         least = vf_min(least, vf_select(vi_gt(vi_set1((int32_t)k), above), one, vf_set1(INFINITY)));
     }
     return vf_reduce_min(least);

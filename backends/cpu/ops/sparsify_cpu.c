@@ -34,10 +34,6 @@
     {                                                                          \
         row_keys(r, c0, c1, keys, DTYPE);                                      \
     }                                                                          \
-    static void near_##dtype(const struct row *r, int64_t c0, int64_t c1, struct select_near *to, int32_t *keys) \
-    {                                                                          \
-        row_near(r, c0, c1, to, keys, DTYPE);                                  \
-    }                                                                          \
     static struct spread spread_##dtype(const struct row *r, int64_t c0, int64_t c1) \
     {                                                                          \
         return row_spread(r, c0, c1, DTYPE);                                   \
@@ -54,7 +50,6 @@ struct sweeps {
     uint32_t dtype;
     sweep_fn *map[RULES], *sweep[RULES];
     void (*keys)(const struct row *r, int64_t c0, int64_t c1, int32_t *keys);
-    void (*near)(const struct row *r, int64_t c0, int64_t c1, struct select_near *to, int32_t *keys);
     struct spread (*spread)(const struct row *r, int64_t c0, int64_t c1);
     void (*exact)(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to);
 };
@@ -64,9 +59,9 @@ struct sweeps {
             form##_shift_##dtype, form##_soft_##dtype, form##_cut_##dtype      \
     }
 static const struct sweeps all_sweeps[] = {
-    {TENON_F32, ALL(map, f32), ALL(sweep, f32), keys_f32, near_f32, spread_f32, exact_f32},
-    {TENON_F16, ALL(map, f16), ALL(sweep, f16), keys_f16, near_f16, spread_f16, exact_f16},
-    {TENON_BF16, ALL(map, bf16), ALL(sweep, bf16), keys_bf16, near_bf16, spread_bf16, exact_bf16},
+    {TENON_F32, ALL(map, f32), ALL(sweep, f32), keys_f32, spread_f32, exact_f32},
+    {TENON_F16, ALL(map, f16), ALL(sweep, f16), keys_f16, spread_f16, exact_f16},
+    {TENON_BF16, ALL(map, bf16), ALL(sweep, bf16), keys_bf16, spread_bf16, exact_bf16},
 };
 
 static const char *const rule_names[RULES] = {"abs_gt", "abs_ge", "gt", "ge", "relu", "shift", "soft", "cut"};
@@ -114,27 +109,27 @@ static void choose_rule(struct sparsify *s, const struct tenon_sparsify_params *
     s->map = w->map[s->rule];
     s->sweep = w->sweep[s->rule];
     s->keys = w->keys;
-    s->near = w->near;
     s->spread = w->spread;
     s->exact = w->exact;
 }
 
-/* How the work is shared out, and the workspace for it: units where tiles are, then for each task room for keys or
- * bins, and its flags. */
+/* How the work is shared out, and the workspace for it: units where tiles are, then the room to select in, of them all
+ * or for each task, and then its flags. */
 static uint64_t choose_split(struct sparsify *s, const struct cpu_env *env)
 {
     const uint64_t tasks = (uint64_t)env->threads * TASKS_PER_THREAD;
     const int small = s->rows == 0 || s->cols == 0 || s->rows <= SMALL_WORK / s->cols;
-    const uint64_t room = s->cut ? s->cols <= KEYS_COLS ? (uint64_t)s->cols : SELECT_BINS : 0;
     s->tiles = s->cols > TILE ? (s->cols + TILE - 1) / TILE : 1;
     s->split = s->batch || (env->threads > 1 && !small && s->tiles > 1 &&
                             (s->cols >= SPLIT_COLS || (uint64_t)s->rows < env->threads));
     s->units = s->split ? round_up((uint64_t)(s->batch ? s->rows : 1) * (uint64_t)s->tiles * sizeof(struct unit)) : 0;
-    s->scratch = 64 + round_up(sizeof(int32_t) * (s->split && s->cut ? SELECT_BINS : room));
     s->tasks = small || env->threads == 1 ? 1 : (uint32_t)tasks;
     if (!s->split && (uint64_t)s->rows < s->tasks)
         s->tasks = s->rows > 0 ? (uint32_t)s->rows : 1;
-    return s->units + s->tasks * s->scratch;
+    if (s->split)
+        return s->units + (s->cut ? select_row_bytes((s->batch ? s->rows : 1) * s->cols, s->tasks) : 0);
+    s->scratch = 64 + (s->cut ? select_row_bytes(s->cols, 1) : 0);
+    return s->tasks * s->scratch;
 }
 
 static int32_t sparsify_plan(struct cpu_plan *plan)
@@ -204,13 +199,12 @@ static void rows_task(void *context, uint32_t i)
     /* rows < 2^32 and tasks < 2^13: no overflow. */
     const int64_t from = (int64_t)(rows * i / tasks), to = (int64_t)(rows * (i + UINT64_C(1)) / tasks);
     uint32_t *flags = task_flags(run, i);
-    int32_t *room = (int32_t *)(void *)(run->workspace + i * s->scratch);
     memset(flags, 0, 4 * sizeof *flags);
     for (int64_t row = from; row < to; row++) {
         struct row r = row_begin(run);
         bind_row(run, &r, row);
         if (s->cut)
-            cut_row(run, &r, room);
+            set_cut(&r, cut_rows(run, &r, row, 1, 1, run->workspace + i * s->scratch));
         if (s->stat)
             theta_row(run, &r);
         if (s->counted || r.equal > 0) {
@@ -305,7 +299,8 @@ static void run_group(struct group *g, uint32_t *flags)
     const struct sparsify *s = g->run->s;
     g->row = row_begin(g->run);
     if (s->cut)
-        cut_group(g, s->batch ? s->k * s->rows : s->k);
+        set_cut(&g->row, cut_rows(g->run, &g->row, g->first, g->units / s->tiles, s->tasks,
+                                  g->run->workspace + s->units));
     if (s->stat)
         theta_group(g);
     if (s->counted || g->row.equal > 0) {

@@ -5,9 +5,9 @@
  * is swept (struct row). sparsify_cpu_sweep.h has the sweeps, sparsify_cpu_cut.h the thresholds that come from the
  * data, sparsify_cpu.c the plan and how the work is shared out.
  *
- * Every kind ends as one of eight rules that judge an entry by itself; TOPK and BATCH_TOPK as RULE_CUT (lib/select.h),
- * STAT_TOPK as RULE_GT or RULE_SHIFT with theta for t. Sweeps go in index order, so that ties and compact outputs do;
- * where tiles are shared out, a first sweep counts, and each tile then knows where it begins. */
+ * Every kind ends as one of eight rules that judge an entry by itself; TOPK and BATCH_TOPK as RULE_CUT
+ * (lib/select_row.h), STAT_TOPK as RULE_GT or RULE_SHIFT with theta for t. Sweeps go in index order, so that ties and
+ * compact outputs do; where tiles are shared out, a first sweep counts, and each tile then knows where it begins. */
 #ifndef TENON_SPARSIFY_CPU_H
 #define TENON_SPARSIFY_CPU_H
 
@@ -16,7 +16,7 @@
 #include "cpu.h"
 #include "lib/block.h"
 #include "lib/element.h"
-#include "lib/select.h"
+#include "lib/select_row.h"
 #include "lib/spread.h"
 
 /* The first seven are kinds. */
@@ -40,7 +40,6 @@ struct sparsify {
     sweep_fn *map;    /* y alone, of entries that are judged one by one */
     sweep_fn *sweep;  /* everything, in order */
     void (*keys)(const struct row *r, int64_t c0, int64_t c1, int32_t *keys);
-    void (*near)(const struct row *r, int64_t c0, int64_t c1, struct select_near *to, int32_t *keys);
     struct spread (*spread)(const struct row *r, int64_t c0, int64_t c1);
     void (*exact)(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to);
     int64_t rows, cols, kmax;

@@ -8,7 +8,6 @@
 #include "sparsify_cpu.h"
 
 #define TASKS_PER_THREAD 4
-#define KEYS_COLS 65536 /* keys of rows up to this length are kept; longer rows are read once a round of the radix */
 #define SPLIT_COLS (1 << 18) /* a row this long is shared out by tiles even if there are many */
 #define SMALL_WORK (1 << 15) /* elements not worth waking threads for */
 
@@ -34,7 +33,6 @@ struct group {
     int64_t first, units;
     struct unit *unit;
     struct row row; /* what all of them share */
-    struct select select;
     int tasks;
     void (*work)(struct group *g, int64_t unit, uint32_t task);
 };
@@ -118,89 +116,35 @@ static struct row unit_row(const struct group *g, int64_t u)
 
 /* ---- the cut ---- */
 
-static uint32_t *task_bins(const struct group *g, uint32_t task)
+struct selected {
+    const struct run *run;
+    const struct row *row;
+    int64_t first;
+};
+
+static void selected_keys(const void *context, int64_t row, int64_t c0, int64_t c1, int32_t *keys)
 {
-    return (uint32_t *)(void *)(g->run->workspace + g->run->s->units + task * g->run->s->scratch);
+    const struct selected *of = context;
+    struct row r = *of->row;
+    bind_row(of->run, &r, of->first + row);
+    of->run->s->keys(&r, c0, c1, keys);
 }
 
-static void count_bins(struct group *g, int64_t u, uint32_t task)
-{
-    const struct sparsify *s = g->run->s;
-    const struct row r = unit_row(g, u);
-    int32_t keys[TILE] __attribute__((aligned(64)));
-    int64_t c0, c1;
-    unit_columns(s, u, &c0, &c1);
-    s->keys(&r, c0, c1, keys);
-    select_count(&g->select, keys, c1 - c0, task_bins(g, task));
-}
-
-/* The k best of the group's entries. */
-static void cut_group(struct group *g, int64_t k)
-{
-    const struct sparsify *s = g->run->s;
-    struct select_cut cut;
-    if (!select_trivial(g->units / s->tiles * s->cols, k, &cut)) {
-        g->select = select_begin(k);
-        while (g->select.round < SELECT_ROUNDS) {
-            uint64_t bins[SELECT_BINS] = {0};
-            for (uint32_t i = 0; i < s->tasks; i++)
-                memset(task_bins(g, i), 0, SELECT_BINS * sizeof(uint32_t));
-            group_spread(g, count_bins);
-            for (int i = 0; i < g->tasks; i++)
-                for (int b = 0; b < SELECT_BINS; b++)
-                    bins[b] += task_bins(g, (uint32_t)i)[b];
-            select_narrow(&g->select, bins);
-        }
-        cut = select_end(&g->select);
-    }
-    set_cut(&g->row, cut);
-}
-
-/* The cut of a row from the keys near it, which a sample in vectors of 16 columns brackets. 0: it was not found. */
-static int cut_near(const struct sparsify *s, const struct row *r, int32_t *room, struct select_cut *cut)
-{
-    int32_t sample[SELECT_SAMPLE] __attribute__((aligned(64)));
-    for (int64_t i = 0; i < SELECT_SAMPLE; i += BLOCK) {
-        const int64_t c = (s->cols - BLOCK) * i / (SELECT_SAMPLE - BLOCK);
-        s->keys(r, c, c + BLOCK, sample + i);
-    }
-    struct select_near near = select_bracket(sample, s->cols, s->k);
-    s->near(r, 0, s->cols, &near, room);
-    return select_from_near(&near, room, s->k, cut);
-}
-
-/* The same of a row by one thread, which may keep its keys. */
-static void cut_row(const struct run *run, struct row *r, int32_t *room)
+/* Of the k best of each of these rows on the average. */
+static struct select_cut cut_rows(const struct run *run, const struct row *r, int64_t first, int64_t rows,
+                                  uint32_t tasks, unsigned char *memory)
 {
     const struct sparsify *s = run->s;
-    struct select_cut cut;
-    if (select_trivial(s->cols, s->k, &cut)) {
-        set_cut(r, cut);
-        return;
-    }
-    if (s->cols <= KEYS_COLS) {
-        if (s->cols < SELECT_NEAR_COLS || !cut_near(s, r, room, &cut)) {
-            s->keys(r, 0, s->cols, room);
-            cut = select_keys(room, s->cols, s->k);
-        }
-        set_cut(r, cut);
-        return;
-    }
-    struct select select = select_begin(s->k);
-    int32_t keys[TILE] __attribute__((aligned(64)));
-    while (select.round < SELECT_ROUNDS) {
-        uint64_t bins[SELECT_BINS];
-        memset(room, 0, SELECT_BINS * sizeof(uint32_t));
-        for (int64_t c0 = 0; c0 < s->cols; c0 += TILE) {
-            const int64_t c1 = s->cols - c0 < TILE ? s->cols : c0 + TILE;
-            s->keys(r, c0, c1, keys);
-            select_count(&select, keys, c1 - c0, (uint32_t *)room);
-        }
-        for (int b = 0; b < SELECT_BINS; b++)
-            bins[b] = ((const uint32_t *)room)[b];
-        select_narrow(&select, bins);
-    }
-    set_cut(r, select_end(&select));
+    const struct selected of = {run, r, first};
+    struct select_row select = {.host = run->host,
+                                .tasks = tasks,
+                                .memory = memory,
+                                .rows = rows,
+                                .cols = s->cols,
+                                .k = s->k * rows,
+                                .keys = selected_keys,
+                                .context = &of};
+    return select_row(&select);
 }
 
 /* ---- theta ---- */

@@ -188,20 +188,6 @@ SIMD_FN void row_keys(const struct row *r, int64_t c0, int64_t c1, int32_t *keys
     }
 }
 
-/* Gathers the keys of [c0, c1) that are near the cut. */
-SIMD_FN void row_near(const struct row *r, int64_t c0, int64_t c1, struct select_near *to, int32_t *keys,
-                      uint32_t dtype)
-{
-    const struct judge j = judge_of(r);
-    struct select_near near = *to;
-    int64_t c = c0;
-    for (; c + VF <= c1; c += VF)
-        select_gather_near(&near, key_of(&j, r, c, VF, dtype), VF, keys);
-    if (c < c1)
-        select_gather_near(&near, key_of(&j, r, c, (int)(c1 - c), dtype), (int)(c1 - c), keys);
-    *to = near;
-}
-
 /* At most a TILE of x as floats, in `room` where they are not. */
 SIMD_FN const float *row_floats(const struct row *r, int64_t c0, int64_t c1, float *room, uint32_t dtype)
 {

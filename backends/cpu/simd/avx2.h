@@ -288,4 +288,14 @@ SIMD_FN void vf_accumulate(double *acc, vf v)
     _mm256_storeu_pd(acc + 4, _mm256_add_pd(_mm256_loadu_pd(acc + 4), high));
 }
 
+SIMD_FN void vi_compress(int32_t *p, vi v, vm m)
+{
+    const int bits = _mm256_movemask_ps(m), low = bits & 15, high = bits >> 4;
+    const __m128i front = _mm_load_si128((const __m128i *)(const void *)simd_front[low]);
+    const __m128i behind = _mm_load_si128((const __m128i *)(const void *)simd_front[high]);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_shuffle_epi8(_mm256_castsi256_si128(v), front));
+    p += __builtin_popcount((unsigned)low);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_shuffle_epi8(_mm256_extracti128_si256(v, 1), behind));
+}
+
 #endif

@@ -33,6 +33,7 @@
  *   vi_max vi_min
  *   vi_round(v)         to int32 by vf_rint; vi_trunc(v) towards zero; both only for |v| < 2^31
  *   vf_from_vi          rounded to nearest    vi_bits(vf) vf_bits(vi)           reinterpret
+ *   vi_compress(p, v, m)  the lanes of m, one after the other; p has room for VF, whatever the others become
  * Reductions, lane i with lane i + half, then halves again:
  *   vf_reduce_add vf_reduce_max vf_reduce_min (the NaN rule of vf_max(low, high))
  *   vf_accumulate(acc, v)   acc[i] += (double)lane i, for double acc[VF]
@@ -123,6 +124,19 @@ SIMD_FN uint16_t simd_to_f16(float x)
     return (uint16_t)(sign | (a - 0x38000000u + 0xfffu + (a >> 13 & 1u)) >> 13);
 }
 
+#if SIMD_ISA == 2 || SIMD_ISA == 3
+/* For each set of four lanes the bytes that bring them to the front. */
+#define SIMD_LANE(i) 4 * (i), 4 * (i) + 1, 4 * (i) + 2, 4 * (i) + 3
+#define SIMD_LANES(a, b, c, d) {SIMD_LANE(a), SIMD_LANE(b), SIMD_LANE(c), SIMD_LANE(d)}
+static const uint8_t simd_front[16][16] __attribute__((aligned(16), unused)) = {
+    SIMD_LANES(0, 0, 0, 0), SIMD_LANES(0, 0, 0, 0), SIMD_LANES(1, 0, 0, 0), SIMD_LANES(0, 1, 0, 0),
+    SIMD_LANES(2, 0, 0, 0), SIMD_LANES(0, 2, 0, 0), SIMD_LANES(1, 2, 0, 0), SIMD_LANES(0, 1, 2, 0),
+    SIMD_LANES(3, 0, 0, 0), SIMD_LANES(0, 3, 0, 0), SIMD_LANES(1, 3, 0, 0), SIMD_LANES(0, 1, 3, 0),
+    SIMD_LANES(2, 3, 0, 0), SIMD_LANES(0, 2, 3, 0), SIMD_LANES(1, 2, 3, 0), SIMD_LANES(0, 1, 2, 3),
+};
+#define SIMD_COMPRESS 1
+#endif
+
 #if SIMD_ISA == 1
 #include "scalar.h"
 #elif SIMD_ISA == 2
@@ -150,7 +164,10 @@ SIMD_FN int vm_all(vm m)
 
 SIMD_FN int vm_count(vm m)
 {
-    return __builtin_popcount(vm_bits(m));
+    const uint32_t bits = vm_bits(m);
+    if (VF == 4) /* where there may be no instruction for it */
+        return (int)(UINT64_C(0x4332322132212110) >> 4 * bits & 7);
+    return VF == 1 ? (int)bits : __builtin_popcount(bits);
 }
 
 SIMD_FN vf vf_abs(vf a)
@@ -174,6 +191,14 @@ SIMD_FN vf vf_pow2(vf k)
     return vf_keep(vf_ge(k, vf_set1(-126.0f)), p);
 }
 
+/* One more in the lanes of m: a masked addition, or one of what the mask leaves. */
+SIMD_FN vi vi_more(vi count, vm m)
+{
+    if (VF == 16)
+        return vi_select(m, vi_add(count, vi_set1(1)), count);
+    return vi_add(count, vi_bits(vf_keep(m, vf_bits(vi_set1(1)))));
+}
+
 /* Into L1, or only into L2; any address is fine. */
 SIMD_FN void simd_prefetch(const void *p)
 {
@@ -186,16 +211,15 @@ SIMD_FN void simd_prefetch_far(const void *p)
 }
 
 #ifndef SIMD_COMPRESS
-/* The lanes of m, one after the other; p has room for VF, whatever the others become. */
 SIMD_FN void vi_compress(int32_t *p, vi v, vm m)
 {
     int32_t lanes[VF];
-    uint32_t bits = vm_bits(m);
-    if (!bits)
-        return;
+    const uint32_t bits = vm_bits(m);
     vi_store(lanes, v);
-    for (; bits; bits &= bits - 1)
-        *p++ = lanes[__builtin_ctz(bits)];
+    for (int i = 0, n = 0; i < VF; i++) { /* without a branch to mispredict */
+        p[n] = lanes[i];
+        n += bits >> i & 1;
+    }
 }
 #endif
 

@@ -385,4 +385,10 @@ SIMD_FN void vf_accumulate(double *acc, vf v)
     _mm_storeu_pd(acc + 2, _mm_add_pd(_mm_loadu_pd(acc + 2), _mm_cvtps_pd(_mm_movehl_ps(v, v))));
 }
 
+SIMD_FN void vi_compress(int32_t *p, vi v, vm m)
+{
+    const __m128i front = _mm_load_si128((const __m128i *)(const void *)simd_front[_mm_movemask_ps(m)]);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_shuffle_epi8(v, front));
+}
+
 #endif

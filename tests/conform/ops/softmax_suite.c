@@ -150,13 +150,16 @@ static const struct softmax_special quick_specials[] = {
 /* Those before them: features that the general ones do not put to the test, each alone. */
 static const struct softmax_feature {
     int64_t rows, cols;
-    uint32_t kind, post, adaptive, masking, fill;
+    uint32_t kind, post, adaptive, masking, fill, k; /* k: of support TOPK */
 } quick_features[] = {
     /* entropies between those where the published polynomial is below 1 */
     {.rows = 9, .cols = 33, .adaptive = 1, .fill = FILL_NORMAL},
     {.rows = 6, .cols = 200, .adaptive = 1, .fill = FILL_WIDE},
     {.rows = 7, .cols = 100, .post = TENON_SOFTMAX_POST_HARD, .fill = FILL_TIES},
     {.rows = 5, .cols = 37, .kind = TENON_SOFTMAX_SCALE, .masking = 1, .fill = FILL_NORMAL},
+    /* rows that are shared out, with ties at the cut and without */
+    {.rows = 1, .cols = 140001, .k = 70001, .fill = FILL_TIES},
+    {.rows = 1, .cols = 300000, .k = 1000, .fill = FILL_NORMAL},
 };
 static const struct softmax_special full_specials[] = {
     {1, 16777216, 0, FILL_NORMAL, TENON_F32, 0},
@@ -244,6 +247,8 @@ static void make_feature(struct conform_case *c, const struct softmax_feature *f
     p->kind = f->kind;
     p->post = f->post;
     p->adaptive = f->adaptive;
+    p->k = f->k;
+    p->support = f->k ? TENON_SOFTMAX_SUPPORT_TOPK : TENON_SOFTMAX_SUPPORT_ALL;
     c->own[0] = f->fill;
     c->mode = f->fill <= FILL_DEEP ? CONFORM_RANDOM : CONFORM_ADVERSARIAL;
     set_x_like(c, TENON_SOFTMAX_X, TENON_F32, 0, f->rows, f->cols, 0);
