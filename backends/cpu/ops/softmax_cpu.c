@@ -154,6 +154,10 @@ static void choose_family(struct softmax *s, const struct cpu_plan *plan)
     s->keep_logits = dtype == TENON_F32 ? keep_f32 : dtype == TENON_F16 ? keep_f16 : keep_bf16;
     s->write = family_passes[s->kind].write;
     s->moments = 1;
+    s->one_sweep = is_elementwise(p->kind) && !p->support && p->post != TENON_SOFTMAX_POST_HARD &&
+                   plan->tensor[TENON_SOFTMAX_Y].dtype && !plan->tensor[TENON_SOFTMAX_MULT].dtype &&
+                   !plan->tensor[TENON_SOFTMAX_ARGMAX].dtype;
+    s->surveyed = !s->one_sweep || s->stats || plan->tensor[TENON_SOFTMAX_FLAGS].dtype;
     s->family_sum = family_passes[s->kind].sum;
     if (p->support == TENON_SOFTMAX_SUPPORT_STAT_TOPK && (int64_t)p->k < s->cols)
         s->quantile = -tenon__normal_quantile((double)p->k / (double)s->cols);

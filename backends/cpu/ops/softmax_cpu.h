@@ -71,7 +71,8 @@ struct softmax {
     uint32_t algo, kind, empty_row, y_dtype;
     uint32_t tasks;    /* of the loop over rows */
     uint32_t select_tasks; /* support TOPK: of one row */
-    uint8_t affine, stats, moments, split, stream, sink_step, keep, in_y, family;
+    /* one_sweep: y of a tile needs no look at the others; surveyed: something besides y wants to know of the logits. */
+    uint8_t affine, stats, moments, split, stream, sink_step, keep, in_y, family, one_sweep, surveyed;
 };
 
 /* What is bound to one row. */

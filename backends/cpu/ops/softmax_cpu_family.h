@@ -243,9 +243,61 @@ static void end_family(const struct run *run, struct row *r, int64_t row, struct
         sweep(run, r, run->s->write, NULL, NULL);
 }
 
+static void mask_tile(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part)
+{
+    (void)s;
+    part->there = 0;
+    for (int64_t c = c0; c < c1; c += VF) {
+        const int n = c1 - c < VF ? (int)(c1 - c) : VF;
+        part->there += vm_count(n == VF ? vm_load_u8(r->in.mask + c) : vm_load_u8_n(r->in.mask + c, n));
+    }
+}
+
+static void merge_mask(const struct row *r, struct part *to, const struct part *p)
+{
+    (void)r;
+    to->there += p->there;
+}
+
+/* Logits and y of a tile while it is in L1. */
+static void elementwise_tile(const struct softmax *s, const struct row *r, int64_t c0, int64_t c1, struct part *part)
+{
+    s->keep_logits(s, r, c0, c1, part);
+    s->write(s, r, c0, c1, part);
+}
+
+/* SIGMOID and SCALE ask of the row only how many entries there are, which the mask tells: one sweep. */
+static void elementwise_row(const struct run *run, struct row *r, int64_t row, const float *sink)
+{
+    struct part p;
+    part_init(&p);
+    p.there = r->cols;
+    if (r->in.mask) {
+        p.there = 0;
+        sweep(run, r, mask_tile, merge_mask, &p);
+    }
+    prepare_row(run, r, row, &p, NULL);
+    part_init(&p);
+    sweep(run, r, elementwise_tile, merge_survey, &p);
+    if (!run->s->surveyed)
+        return;
+    if (p.nans > 0 || p.m == INFINITY) {
+        nan_statistics(run, row, -1); /* who asks for ARGMAX does not come here */
+    } else if (p.n == 0) {
+        empty_statistics(run, r, row, sink);
+    } else {
+        put(run, TENON_SOFTMAX_MAX, row, (double)p.m);
+        put_int(run, TENON_SOFTMAX_NNZ, row, (int32_t)p.n);
+    }
+}
+
 static void family_row(const struct run *run, struct row *r, int64_t row, const float *sink, int fine)
 {
     const struct softmax *s = run->s;
+    if (s->one_sweep && fine && !(sink && isnan(*sink))) {
+        elementwise_row(run, r, row, sink);
+        return;
+    }
     const struct tenon_softmax_params *params = r->family->p;
     struct part p;
     part_init(&p);

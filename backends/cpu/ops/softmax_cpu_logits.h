@@ -147,7 +147,10 @@ SIMD_FN void keep_logits(const struct softmax *s, const struct row *r, int64_t c
 #define CALL(c, n) keep_block(r, c, n, dtype)
     STEP_ALL(c, c0, c1, CALL)
 #undef CALL
-    survey_tile(s, r, c0, c1, part);
+    if (s->surveyed)
+        survey_tile(s, r, c0, c1, part);
+    else
+        part_init(part);
 }
 
 /* Where nothing is above -Inf, the total order has -Inf before NaN. */
