@@ -4,6 +4,7 @@
  * NAME=VALUE into an operator's params, by the contract's list of attributes. Ranges are checked here too, because here
  * the message can show what was typed. */
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,19 @@ static int32_t number(const struct tenon_attr_spec *attr, const char *value, voi
     return 0;
 }
 
+/* The process may have set a locale whose numbers have a comma; attributes have a point wherever they are. */
+static int32_t number_in_c(const struct tenon_attr_spec *attr, const char *value, void *field, struct tenon_why *why)
+{
+    const locale_t plain = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
+    if (!plain)
+        return tenon_why_set(why, TENON_E_NOMEM, "%s=%s: no memory", attr->name, value);
+    const locale_t before = uselocale(plain); /* of this thread alone */
+    const int32_t status = number(attr, value, field, why);
+    uselocale(before);
+    freelocale(plain);
+    return status;
+}
+
 int32_t tenon_op_attr_set(const struct tenon_op_contract *contract, void *params, const char *text,
                           struct tenon_why *why)
 {
@@ -132,5 +146,5 @@ int32_t tenon_op_attr_set(const struct tenon_op_contract *contract, void *params
         memcpy(field, &word, sizeof word);
         return 0;
     }
-    return number(attr, equals + 1, field, why);
+    return number_in_c(attr, equals + 1, field, why);
 }
