@@ -62,12 +62,31 @@ struct faulty_op {
         statement;                                                                                                     \
     }
 
+/* after() of a fault that spoils row by row: what follows is the body of name_row(r). The file has its struct row, and an
+ * each_row that fills one for each. */
+#define FAULTY_EACH_ROW(name)                                                                                          \
+    static void name##_row(const struct row *r);                                                                       \
+    static void name(const struct faulty_run *run)                                                                     \
+    {                                                                                                                  \
+        each_row(run, name##_row);                                                                                     \
+    }                                                                                                                  \
+    static void name##_row(const struct row *r)
+
 /* ---- the memory of a run; that of the backend is the process's own ---- */
 
 /* Memory of tensor i; NULL when absent or empty. */
 void *tenon__faulty_memory(const struct faulty_run *run, uint32_t i);
 /* The first element of a row, of a tensor of 32-bit elements; NULL when absent, empty, of another size or smaller. */
 void *tenon__faulty_row(const struct faulty_run *run, uint32_t i, int64_t row);
+/* Of a tensor that has one 32-bit element a row, that of this row; NULL when absent. */
+void *tenon__faulty_element(const struct faulty_run *run, uint32_t i, int64_t row);
+/* The same tensor of floats, multiplied and added to in all of `rows`. */
+void tenon__faulty_turn(const struct faulty_run *run, uint32_t i, int64_t rows, float factor, float more);
+/* Two 32-bit elements. */
+void tenon__faulty_swap(void *a, void *b);
+/* The four counts of tensor i: each in the next one's place; and one of them 0. */
+void tenon__faulty_flags_shift(const struct faulty_run *run, uint32_t i);
+void tenon__faulty_flags_clear(const struct faulty_run *run, uint32_t i, int which);
 /* Whether there are tensors i and j, and not in the same memory. */
 int tenon__faulty_apart(const struct faulty_run *run, uint32_t i, uint32_t j);
 int64_t tenon__faulty_columns(const struct tenon_tensor *t);

@@ -50,6 +50,42 @@ void *tenon__faulty_row(const struct faulty_run *run, uint32_t i, int64_t row)
     return memory + 4 * tenon__faulty_at(t, row);
 }
 
+void *tenon__faulty_element(const struct faulty_run *run, uint32_t i, int64_t row)
+{
+    char *memory = tenon__faulty_memory(run, i);
+    return memory ? memory + 4 * row : NULL;
+}
+
+void tenon__faulty_turn(const struct faulty_run *run, uint32_t i, int64_t rows, float factor, float more)
+{
+    float *value = tenon__faulty_memory(run, i);
+    for (int64_t row = 0; value && row < rows; row++)
+        value[row] = value[row] * factor + more;
+}
+
+void tenon__faulty_swap(void *a, void *b)
+{
+    uint32_t x, y;
+    memcpy(&x, a, sizeof(x));
+    memcpy(&y, b, sizeof(y));
+    memcpy(a, &y, sizeof(y));
+    memcpy(b, &x, sizeof(x));
+}
+
+void tenon__faulty_flags_shift(const struct faulty_run *run, uint32_t i)
+{
+    uint32_t *flags = tenon__faulty_memory(run, i);
+    for (int which = 3; flags && which > 0; which--)
+        flags[which] = flags[which - 1];
+}
+
+void tenon__faulty_flags_clear(const struct faulty_run *run, uint32_t i, int which)
+{
+    uint32_t *flags = tenon__faulty_memory(run, i);
+    if (flags)
+        flags[which] = 0;
+}
+
 int tenon__faulty_apart(const struct faulty_run *run, uint32_t i, uint32_t j)
 {
     const void *a = tenon__faulty_memory(run, i), *b = tenon__faulty_memory(run, j);

@@ -182,9 +182,7 @@ static void late_tie(const struct faulty_run *run)
 /* What a tensor of one float a row has, added to and multiplied. */
 static void turn(const struct faulty_run *run, uint32_t tensor, float factor, float more)
 {
-    float *value = tenon__faulty_memory(run, tensor);
-    for (int64_t row = 0; value && row < rows_of(run); row++)
-        value[row] = value[row] * factor + more;
+    tenon__faulty_turn(run, tensor, rows_of(run), factor, more);
 }
 
 #define TURN(name, tensor, factor, more)                                                                               \
@@ -279,9 +277,7 @@ static void flags_off(const struct faulty_run *run)
 
 static void flags_shifted(const struct faulty_run *run)
 {
-    uint32_t *flags = tenon__faulty_memory(run, TENON_SOFTMAX_FLAGS);
-    for (int i = 3; flags && i > 0; i--)
-        flags[i] = flags[i - 1];
+    tenon__faulty_flags_shift(run, TENON_SOFTMAX_FLAGS);
 }
 
 /* A valid_len counts the entry at it. */

@@ -37,8 +37,7 @@ struct row {
 
 static float *of(const struct row *r, uint32_t i)
 {
-    float *memory = tenon__faulty_memory(r->run, i);
-    return memory ? memory + r->row : NULL;
+    return tenon__faulty_element(r->run, i, r->row);
 }
 
 static float part_of(const struct row *r, const float *memory, int64_t p)
@@ -76,14 +75,6 @@ static void each_row(const struct faulty_run *run, void (*spoil)(const struct ro
     }
 }
 
-#define EACH_ROW(name)                                                                                                 \
-    static void name##_row(const struct row *r);                                                                       \
-    static void name(const struct faulty_run *run)                                                                     \
-    {                                                                                                                  \
-        each_row(run, name##_row);                                                                                     \
-    }                                                                                                                  \
-    static void name##_row(const struct row *r)
-
 static void set(const struct row *r, uint32_t i, double value)
 {
     float *at = of(r, i);
@@ -100,7 +91,7 @@ static void set_all(const struct row *r, double value)
 /* ---- parts that are empty, states that are none ---- */
 
 /* 0 times the NaN that an empty part may hold. */
-EACH_ROW(empty_counts)
+FAULTY_EACH_ROW(empty_counts)
 {
     static const uint32_t from[3] = {TENON_SOFTMAX_MERGE_A, TENON_SOFTMAX_MERGE_Q, TENON_SOFTMAX_MERGE_S};
     static const uint32_t to[3] = {TENON_SOFTMAX_MERGE_OUT_A, TENON_SOFTMAX_MERGE_OUT_Q, TENON_SOFTMAX_MERGE_OUT_S};
@@ -113,7 +104,7 @@ EACH_ROW(empty_counts)
 }
 
 /* A part without a sum takes part in the maximum. */
-EACH_ROW(empty_max)
+FAULTY_EACH_ROW(empty_max)
 {
     double top = r->R;
     for (int64_t p = 0; p < r->parts; p++)
@@ -124,20 +115,20 @@ EACH_ROW(empty_max)
 }
 
 /* -Inf - -Inf. */
-EACH_ROW(all_empty)
+FAULTY_EACH_ROW(all_empty)
 {
     if (!r->nan && r->R == -(double)INFINITY)
         set_all(r, (double)NAN);
 }
 
-EACH_ROW(empty_lse)
+FAULTY_EACH_ROW(empty_lse)
 {
     float *lse = of(r, TENON_SOFTMAX_MERGE_LSE);
     if (lse && *lse == -INFINITY)
         *lse = 0;
 }
 
-EACH_ROW(nan_skipped)
+FAULTY_EACH_ROW(nan_skipped)
 {
     if (r->nan && r->R < (double)INFINITY) {
         set(r, TENON_SOFTMAX_MERGE_OUT_M, r->R);
@@ -145,7 +136,7 @@ EACH_ROW(nan_skipped)
     }
 }
 
-EACH_ROW(negative_sum)
+FAULTY_EACH_ROW(negative_sum)
 {
     for (int64_t p = 0; p < r->parts; p++)
         if (part_of(r, r->s, p) < 0) {
@@ -157,7 +148,7 @@ EACH_ROW(negative_sum)
 /* ---- sums ---- */
 
 /* out_s, out_a and out_q are sums of what the parts have. */
-EACH_ROW(unweighted)
+FAULTY_EACH_ROW(unweighted)
 {
     double sum = 0;
     for (int64_t p = 0; p < r->parts; p++)
@@ -178,24 +169,24 @@ static void sum_plainly(const struct row *r, uint32_t from, uint32_t to)
         set(r, to, sum);
 }
 
-EACH_ROW(a_plain)
+FAULTY_EACH_ROW(a_plain)
 {
     sum_plainly(r, TENON_SOFTMAX_MERGE_A, TENON_SOFTMAX_MERGE_OUT_A);
 }
 
-EACH_ROW(q_once)
+FAULTY_EACH_ROW(q_once)
 {
     sum_plainly(r, TENON_SOFTMAX_MERGE_Q, TENON_SOFTMAX_MERGE_OUT_Q);
 }
 
-EACH_ROW(lse_cold)
+FAULTY_EACH_ROW(lse_cold)
 {
     if (!r->nan && r->S > 0)
         set(r, TENON_SOFTMAX_MERGE_LSE, r->R + log(r->S));
 }
 
 /* Parts below 2^-12 are dropped. */
-EACH_ROW(light_dropped)
+FAULTY_EACH_ROW(light_dropped)
 {
     double sum = 0;
     for (int64_t p = 0; p < r->parts; p++) {
@@ -206,7 +197,7 @@ EACH_ROW(light_dropped)
         set(r, TENON_SOFTMAX_MERGE_OUT_S, sum);
 }
 
-EACH_ROW(max_of_sums)
+FAULTY_EACH_ROW(max_of_sums)
 {
     float *max = of(r, TENON_SOFTMAX_MERGE_OUT_M);
     if (max && isfinite(*max) && r->S > 0)
@@ -234,18 +225,18 @@ static void o_of(const struct row *r, int64_t from, int divided)
     }
 }
 
-EACH_ROW(o_undivided)
+FAULTY_EACH_ROW(o_undivided)
 {
     o_of(r, 0, 0);
 }
 
 /* Columns past the first tile of 256. */
-EACH_ROW(o_tile)
+FAULTY_EACH_ROW(o_tile)
 {
     o_of(r, 256, 0);
 }
 
-EACH_ROW(o_tail)
+FAULTY_EACH_ROW(o_tail)
 {
     const struct tenon_tensor *t = &r->run->plan->tensor[TENON_SOFTMAX_MERGE_OUT_O];
     char *y = tenon__faulty_memory(r->run, TENON_SOFTMAX_MERGE_OUT_O);
@@ -255,7 +246,7 @@ EACH_ROW(o_tail)
 }
 
 /* 16-bit results are cut off, twice over. */
-EACH_ROW(o_down)
+FAULTY_EACH_ROW(o_down)
 {
     const struct tenon_tensor *t = &r->run->plan->tensor[TENON_SOFTMAX_MERGE_OUT_O];
     char *y = tenon__faulty_memory(r->run, TENON_SOFTMAX_MERGE_OUT_O);

@@ -44,32 +44,17 @@ static void each_row(const struct faulty_run *run, void (*spoil)(const struct ro
     }
 }
 
-#define EACH_ROW(name)                                                                                                 \
-    static void name##_row(const struct row *r);                                                                       \
-    static void name(const struct faulty_run *run)                                                                     \
-    {                                                                                                                  \
-        each_row(run, name##_row);                                                                                     \
-    }                                                                                                                  \
-    static void name##_row(const struct row *r)
-
-static void swap(int32_t *a, int32_t *b)
-{
-    const int32_t c = *a;
-    *a = *b;
-    *b = c;
-}
-
 /* ---- the order ---- */
 
-EACH_ROW(ties_reversed)
+FAULTY_EACH_ROW(ties_reversed)
 {
     for (int64_t i = 0; r->idx && r->x && i + 1 < r->k; i++)
         if (r->idx[i] >= 0 && r->idx[i + 1] >= 0 && r->x[r->idx[i]] == r->x[r->idx[i + 1]])
-            swap(&r->idx[i], &r->idx[i + 1]);
+            tenon__faulty_swap(&r->idx[i], &r->idx[i + 1]);
 }
 
 /* Of the entries that are as good as the last that is selected, the last one. */
-EACH_ROW(cut_late)
+FAULTY_EACH_ROW(cut_late)
 {
     int32_t *last = r->idx ? &r->idx[r->k - 1] : NULL;
     for (int64_t j = last && r->x && *last >= 0 ? *last + 1 : r->cols; j < r->cols; j++)
@@ -78,32 +63,32 @@ EACH_ROW(cut_late)
 }
 
 /* As integers: +0 above -0. */
-EACH_ROW(zeros_ordered)
+FAULTY_EACH_ROW(zeros_ordered)
 {
     for (int64_t n = 0; r->idx && r->x && n < r->k; n++)
         for (int64_t i = 0; i + 1 < r->k; i++) {
             const int32_t a = r->idx[i], b = r->idx[i + 1];
             if (a >= 0 && b >= 0 && r->x[a] == 0 && r->x[b] == 0 && signbit(r->x[a]) && !signbit(r->x[b]))
-                swap(&r->idx[i], &r->idx[i + 1]);
+                tenon__faulty_swap(&r->idx[i], &r->idx[i + 1]);
         }
 }
 
-EACH_ROW(unsorted)
+FAULTY_EACH_ROW(unsorted)
 {
     if (r->idx && r->k > 1 && r->idx[1] >= 0)
-        swap(&r->idx[0], &r->idx[1]);
+        tenon__faulty_swap(&r->idx[0], &r->idx[1]);
     if (r->val && r->k > 1)
-        swap((int32_t *)(void *)&r->val[0], (int32_t *)(void *)&r->val[1]);
+        tenon__faulty_swap(&r->val[0], &r->val[1]);
 }
 
 /* val is sorted, and idx is not moved with it. */
-EACH_ROW(idx_behind)
+FAULTY_EACH_ROW(idx_behind)
 {
     if (r->idx && r->k > 2 && r->idx[2] >= 0)
-        swap(&r->idx[1], &r->idx[2]);
+        tenon__faulty_swap(&r->idx[1], &r->idx[2]);
 }
 
-EACH_ROW(one_less)
+FAULTY_EACH_ROW(one_less)
 {
     const int logs = r->p->norm == TENON_SOFTMAX_TOPK_LOG || r->p->norm == TENON_SOFTMAX_TOPK_RAW;
     if (r->idx)
@@ -112,7 +97,7 @@ EACH_ROW(one_less)
         r->val[r->k - 1] = logs ? -INFINITY : 0;
 }
 
-EACH_ROW(twice)
+FAULTY_EACH_ROW(twice)
 {
     if (r->idx && r->k > 1 && r->idx[1] >= 0)
         r->idx[1] = r->idx[0];
@@ -120,13 +105,13 @@ EACH_ROW(twice)
 
 /* ---- indices ---- */
 
-EACH_ROW(tile_off)
+FAULTY_EACH_ROW(tile_off)
 {
     for (int64_t i = 0; r->idx && i < r->k; i++)
         r->idx[i] -= r->idx[i] >= TILE;
 }
 
-EACH_ROW(tile_border)
+FAULTY_EACH_ROW(tile_border)
 {
     for (int64_t i = 0; r->idx && i < r->k; i++)
         r->idx[i] -= r->idx[i] > 0 && r->idx[i] % TILE == 0;
@@ -134,34 +119,34 @@ EACH_ROW(tile_border)
 
 /* ---- NaN and what is short ---- */
 
-EACH_ROW(nan_lost)
+FAULTY_EACH_ROW(nan_lost)
 {
     for (int64_t i = 0; r->idx && r->x && i < r->k; i++)
         if (r->idx[i] >= 0 && isnan(r->x[r->idx[i]]))
             r->idx[i] = -1;
 }
 
-EACH_ROW(nan_first)
+FAULTY_EACH_ROW(nan_first)
 {
     for (int64_t i = r->k - 1; r->idx && r->x && i > 0; i--)
         if (r->idx[i] >= 0 && isnan(r->x[r->idx[i]]))
-            swap(&r->idx[i - 1], &r->idx[i]);
+            tenon__faulty_swap(&r->idx[i - 1], &r->idx[i]);
 }
 
-EACH_ROW(nan_raw)
+FAULTY_EACH_ROW(nan_raw)
 {
     for (int64_t i = 0; r->idx && r->x && r->val && i < r->k; i++)
         if (isnan(r->val[i]) && r->p->norm == TENON_SOFTMAX_TOPK_RAW && r->idx[i] >= 0)
             r->val[i] = r->x[r->idx[i]];
 }
 
-EACH_ROW(short_zero)
+FAULTY_EACH_ROW(short_zero)
 {
     for (int64_t i = 0; r->idx && i < r->k; i++)
         r->idx[i] = r->idx[i] < 0 ? 0 : r->idx[i];
 }
 
-EACH_ROW(short_log)
+FAULTY_EACH_ROW(short_log)
 {
     for (int64_t i = 0; r->val && i < r->k; i++)
         r->val[i] = r->val[i] == -INFINITY ? 0 : r->val[i];
@@ -171,10 +156,7 @@ EACH_ROW(short_log)
 
 static void turn(const struct faulty_run *run, uint32_t tensor, float factor, float more)
 {
-    const int64_t rows = tenon__faulty_rows(&run->plan->tensor[TENON_SOFTMAX_TOPK_X]);
-    float *value = tenon__faulty_memory(run, tensor);
-    for (int64_t row = 0; value && row < rows; row++)
-        value[row] = value[row] * factor + more;
+    tenon__faulty_turn(run, tensor, tenon__faulty_rows(&run->plan->tensor[TENON_SOFTMAX_TOPK_X]), factor, more);
 }
 
 #define TURN(name, tensor, factor, more)                                                                               \
@@ -209,9 +191,7 @@ static void margin_alone(const struct faulty_run *run)
 
 static void flags_shifted(const struct faulty_run *run)
 {
-    uint32_t *flags = tenon__faulty_memory(run, TENON_SOFTMAX_TOPK_FLAGS);
-    for (int i = 3; flags && i > 0; i--)
-        flags[i] = flags[i - 1];
+    tenon__faulty_flags_shift(run, TENON_SOFTMAX_TOPK_FLAGS);
 }
 
 /* A NaN row that is short of k is not counted as short. */

@@ -76,31 +76,22 @@ static void each_row(const struct faulty_run *run, void (*spoil)(const struct ro
                   : NULL;
         r.cidx = tenon__faulty_row(run, TENON_SPARSIFY_CIDX, r.row);
         r.cval = tenon__faulty_row(run, TENON_SPARSIFY_CVAL, r.row);
-        r.nnz = tenon__faulty_memory(run, TENON_SPARSIFY_NNZ);
-        r.nnz = r.nnz ? r.nnz + r.row : NULL;
+        r.nnz = tenon__faulty_element(run, TENON_SPARSIFY_NNZ, r.row);
         spoil(&r);
     }
 }
 
-#define EACH_ROW(name)                                                                                                 \
-    static void name##_row(const struct row *r);                                                                       \
-    static void name(const struct faulty_run *run)                                                                     \
-    {                                                                                                                  \
-        each_row(run, name##_row);                                                                                     \
-    }                                                                                                                  \
-    static void name##_row(const struct row *r)
-
 /* ---- dense ---- */
 
 /* The columns beyond a multiple of eight come out as they were. */
-EACH_ROW(tail_kept)
+FAULTY_EACH_ROW(tail_kept)
 {
     for (int64_t j = r->cols / 8 * 8; r->x && r->y && j < r->cols; j++)
         r->y[j] = r->x[j];
 }
 
 /* x times 0 or 1: the sign stays. */
-EACH_ROW(negative_zero)
+FAULTY_EACH_ROW(negative_zero)
 {
     for (int64_t j = 0; r->x && r->y && j < r->cols; j++)
         if (r->y[j] == 0)
@@ -113,7 +104,7 @@ static int is_topk(const struct row *r)
 }
 
 /* Of entries that are as good as the worst that is kept the last ones. */
-EACH_ROW(ties_late)
+FAULTY_EACH_ROW(ties_late)
 {
     for (int64_t j = 0; is_topk(r) && j < r->cols; j++)
         for (int64_t other = r->cols - 1; r->y[j] != 0 && other > j && r->y[j] == r->x[j]; other--)
@@ -124,7 +115,7 @@ EACH_ROW(ties_late)
 }
 
 /* The mean is over the columns filled up to a multiple of 16. */
-EACH_ROW(mean_padded)
+FAULTY_EACH_ROW(mean_padded)
 {
     double mean = 0;
     if (!r->x || !r->y || r->p->kind != TENON_SPARSIFY_STAT_TOPK || r->p->keep != TENON_SPARSIFY_SHRINK ||
@@ -139,7 +130,7 @@ EACH_ROW(mean_padded)
 }
 
 /* A row that cannot have a threshold keeps what it has. */
-EACH_ROW(stat_nan)
+FAULTY_EACH_ROW(stat_nan)
 {
     int special = 0;
     if (!r->x || !r->y || r->p->kind != TENON_SPARSIFY_STAT_TOPK)
@@ -151,7 +142,7 @@ EACH_ROW(stat_nan)
 }
 
 /* A NaN is among the best. */
-EACH_ROW(topk_nan)
+FAULTY_EACH_ROW(topk_nan)
 {
     for (int64_t j = 0; is_topk(r) && j < r->cols; j++)
         if (isnan(r->x[j]))
@@ -160,14 +151,14 @@ EACH_ROW(topk_nan)
 
 /* ---- compact ---- */
 
-EACH_ROW(nnz_off)
+FAULTY_EACH_ROW(nnz_off)
 {
     if (r->nnz)
         ++*r->nnz;
 }
 
 /* How many are kept, not how many are in the list. */
-EACH_ROW(nnz_whole)
+FAULTY_EACH_ROW(nnz_whole)
 {
     int32_t n = 0;
     for (int64_t j = 0; r->y && j < r->cols; j++)
@@ -177,35 +168,30 @@ EACH_ROW(nnz_whole)
 }
 
 /* As threads write them. */
-EACH_ROW(unsorted)
+FAULTY_EACH_ROW(unsorted)
 {
     if (!r->cidx || r->kmax < 2 || r->cidx[1] < 0)
         return;
-    const int32_t col = r->cidx[0];
-    r->cidx[0] = r->cidx[1];
-    r->cidx[1] = col;
-    if (r->cval) {
-        const float value = r->cval[0];
-        r->cval[0] = r->cval[1];
-        r->cval[1] = value;
-    }
+    tenon__faulty_swap(&r->cidx[0], &r->cidx[1]);
+    if (r->cval)
+        tenon__faulty_swap(&r->cval[0], &r->cval[1]);
 }
 
-EACH_ROW(cval_off)
+FAULTY_EACH_ROW(cval_off)
 {
     for (int64_t i = 0; r->cidx && r->cval && r->x && i + 1 < r->kmax; i++)
         if (r->cidx[i + 1] >= 0)
             r->cval[i] = r->cval[i + 1];
 }
 
-EACH_ROW(rest_zero)
+FAULTY_EACH_ROW(rest_zero)
 {
     for (int64_t i = 0; r->cidx && i < r->kmax; i++)
         r->cidx[i] = r->cidx[i] < 0 ? 0 : r->cidx[i];
 }
 
 /* The list ends where the kept end. */
-EACH_ROW(rest_untouched)
+FAULTY_EACH_ROW(rest_untouched)
 {
     const uint32_t poison = 0xDEADBEEF;
     for (int64_t i = 0; r->cidx && i < r->kmax; i++) {
@@ -218,7 +204,7 @@ EACH_ROW(rest_untouched)
 }
 
 /* Of a list that is too short the last of the kept. */
-EACH_ROW(full_last)
+FAULTY_EACH_ROW(full_last)
 {
     int64_t last = r->cols - 1;
     if (!r->cidx || !r->y || r->kmax < 1 || r->cidx[r->kmax - 1] < 0)
@@ -230,7 +216,7 @@ EACH_ROW(full_last)
         r->cval[r->kmax - 1] = r->y[last];
 }
 
-EACH_ROW(tile_off)
+FAULTY_EACH_ROW(tile_off)
 {
     for (int64_t i = 0; r->cidx && i < r->kmax; i++)
         r->cidx[i] -= r->cidx[i] > 0 && r->cidx[i] % 1024 == 0;
@@ -238,24 +224,18 @@ EACH_ROW(tile_off)
 
 static void flags_shifted(const struct faulty_run *run)
 {
-    uint32_t *flags = tenon__faulty_memory(run, TENON_SPARSIFY_FLAGS);
-    for (int i = 3; flags && i > 0; i--)
-        flags[i] = flags[i - 1];
+    tenon__faulty_flags_shift(run, TENON_SPARSIFY_FLAGS);
 }
 
 /* A list that is too short is not told. */
 static void flags_silent(const struct faulty_run *run)
 {
-    uint32_t *flags = tenon__faulty_memory(run, TENON_SPARSIFY_FLAGS);
-    if (flags)
-        flags[3] = 0;
+    tenon__faulty_flags_clear(run, TENON_SPARSIFY_FLAGS, 3);
 }
 
 static void flags_short(const struct faulty_run *run)
 {
-    uint32_t *flags = tenon__faulty_memory(run, TENON_SPARSIFY_FLAGS);
-    if (flags)
-        flags[2] = 0;
+    tenon__faulty_flags_clear(run, TENON_SPARSIFY_FLAGS, 2);
 }
 
 static void in_place(const struct faulty_run *run)
