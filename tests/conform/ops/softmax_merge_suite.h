@@ -42,7 +42,7 @@ static inline int64_t tenon__merge_suite_dv(const struct conform_case *c)
     return o->dtype ? o->dim[o->rank - 1] : 0;
 }
 
-#define MERGE_HOSTILE    12
+#define MERGE_HOSTILE    13
 #define MERGE_PROPERTIES 4
 extern const struct conform_hostile tenon__merge_suite_hostile[MERGE_HOSTILE];
 extern const struct conform_property tenon__merge_suite_properties[MERGE_PROPERTIES];

@@ -63,6 +63,14 @@ static void spoil_rank(struct conform_case *c)
             drop(c, i);
     conform_slot_set(c, TENON_SOFTMAX_MERGE_M, TENON_F32, 8, (int64_t[]){3, 5, 1, 1, 1, 1, 1, 1});
     conform_slot_set(c, TENON_SOFTMAX_MERGE_S, TENON_F32, 8, (int64_t[]){3, 5, 1, 1, 1, 1, 1, 1});
+    conform_slot_set(c, TENON_SOFTMAX_MERGE_OUT_M, TENON_F32, 7, (int64_t[]){5, 1, 1, 1, 1, 1, 1});
+}
+static void spoil_wide(struct conform_case *c)
+{
+    struct tenon_tensor *o = &c->slot[TENON_SOFTMAX_MERGE_O].tensor;
+    drop(c, TENON_SOFTMAX_MERGE_OUT_O);
+    o->dim[2] = o->stride[1] = INT64_C(1) << 31;
+    o->stride[0] = 5 * o->stride[1];
 }
 
 const struct conform_hostile tenon__merge_suite_hostile[MERGE_HOSTILE] = {
@@ -76,6 +84,7 @@ const struct conform_hostile tenon__merge_suite_hostile[MERGE_HOSTILE] = {
     {"out_o of f16 with o of f32", TENON_E_DTYPE, spoil_type},
     {"o whose axes do not fold", TENON_E_UNSUPPORTED, spoil_fold},
     {"s with gaps", TENON_E_UNSUPPORTED, spoil_gap},
+    {"o of 2^31 columns", TENON_E_SHAPE, spoil_wide},
     {"2^31 parts", TENON_E_SHAPE, spoil_parts},
     {"m without an axis left for o", TENON_E_SHAPE, spoil_rank},
 };

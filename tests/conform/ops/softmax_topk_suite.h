@@ -47,7 +47,7 @@ static inline struct tenon_softmax_topk_params *tenon__topk_suite_params(struct 
 
 void tenon__topk_suite_fill(const struct conform_case *c, uint32_t tensor);
 
-#define TOPK_HOSTILE    12
+#define TOPK_HOSTILE    13
 #define TOPK_PROPERTIES 4
 extern const struct conform_hostile tenon__topk_suite_hostile[TOPK_HOSTILE];
 extern const struct conform_property tenon__topk_suite_properties[TOPK_PROPERTIES];

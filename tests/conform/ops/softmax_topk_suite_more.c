@@ -111,6 +111,8 @@ void tenon__topk_suite_fill(const struct conform_case *c, uint32_t tensor)
 static void spoil_k(struct conform_case *c)
 {
     tenon__topk_suite_params(c)->k = 9;
+    conform_slot_set(c, TENON_SOFTMAX_TOPK_VAL, TENON_F32, 2, (int64_t[]){3, 9});
+    conform_slot_set(c, TENON_SOFTMAX_TOPK_IDX, TENON_I32, 2, (int64_t[]){3, 9});
 }
 static void spoil_zero(struct conform_case *c)
 {
@@ -137,6 +139,11 @@ static void spoil_both(struct conform_case *c)
 static void spoil_noise(struct conform_case *c)
 {
     tenon__topk_suite_params(c)->noise = TENON_SOFTMAX_NOISE_INPUT;
+}
+static void spoil_both_noises(struct conform_case *c)
+{
+    tenon__topk_suite_params(c)->noise = TENON_SOFTMAX_NOISE_GUMBEL;
+    conform_slot_set(c, TENON_SOFTMAX_TOPK_NOISE, TENON_F32, 2, (int64_t[]){3, 8});
 }
 static void spoil_normal(struct conform_case *c)
 {
@@ -171,6 +178,7 @@ const struct conform_hostile tenon__topk_suite_hostile[TOPK_HOSTILE] = {
     {"idx of another number of rows", TENON_E_SHAPE, spoil_idx},
     {"mask and valid_len together", TENON_E_ARG, spoil_both},
     {"noise of an absent tensor", TENON_E_ARG, spoil_noise},
+    {"a tensor of noise with generated noise", TENON_E_ARG, spoil_both_noises},
     {"noise with bits of its own", TENON_E_ARG, spoil_normal},
     {"three flags", TENON_E_SHAPE, spoil_flags},
     {"val of f16", TENON_E_DTYPE, spoil_type},

@@ -44,7 +44,7 @@ static inline int64_t tenon__sparsify_suite_rows(const struct conform_case *c)
 /* The elements of an input. */
 void tenon__sparsify_suite_fill(const struct conform_case *c, uint32_t tensor);
 /* Descriptors that only sparsify knows to be wrong, and what ties two of its runs. */
-#define SPARSIFY_HOSTILE    17
+#define SPARSIFY_HOSTILE    18
 #define SPARSIFY_PROPERTIES 4
 extern const struct conform_hostile tenon__sparsify_suite_hostile[SPARSIFY_HOSTILE];
 extern const struct conform_property tenon__sparsify_suite_properties[SPARSIFY_PROPERTIES];

@@ -94,6 +94,12 @@ static void spoil_cols(struct conform_case *c)
             memset(&c->slot[i].tensor, 0, sizeof(struct tenon_tensor));
     c->slot[TENON_SPARSIFY_X].tensor.dim[1] = INT64_C(1) << 31;
 }
+static void spoil_kmax_long(struct conform_case *c)
+{
+    struct tenon_tensor *cidx = &c->slot[TENON_SPARSIFY_CIDX].tensor;
+    memset(&c->slot[TENON_SPARSIFY_CVAL].tensor, 0, sizeof(struct tenon_tensor));
+    cidx->dim[1] = cidx->stride[0] = INT64_C(1) << 31;
+}
 static void spoil_cval_type(struct conform_case *c)
 {
     conform_slot_set(c, TENON_SPARSIFY_CVAL, TENON_BF16, 2, (int64_t[]){3, 5});
@@ -112,6 +118,7 @@ const struct conform_hostile tenon__sparsify_suite_hostile[SPARSIFY_HOSTILE] = {
     {"y of another shape", TENON_E_SHAPE, spoil_y},
     {"y of f16 with x of f32", TENON_E_DTYPE, spoil_y_type},
     {"another kmax of cval", TENON_E_SHAPE, spoil_kmax},
+    {"a list of 2^31 places", TENON_E_SHAPE, spoil_kmax_long},
     {"another number of rows of cidx", TENON_E_SHAPE, spoil_list},
     {"three flags", TENON_E_SHAPE, spoil_flags},
     {"rows of 2^31 columns", TENON_E_SHAPE, spoil_cols},
