@@ -69,7 +69,7 @@ uint64_t tenon__gpu_rows_fit(const struct gpu_rows *rows, uint64_t most)
 
 static uint64_t byte_offset(const struct gpu_rows *rows, uint64_t row, uint64_t col)
 {
-    return (row * rows->stride + col) * rows->size;
+    return rows->first + (row * rows->stride + col) * rows->size;
 }
 
 void tenon__gpu_bind(struct gpu_launch *launch, const struct gpu_rows *rows, uint64_t row, uint64_t col)

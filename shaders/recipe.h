@@ -19,6 +19,7 @@ struct gpu_rows {
     uint32_t dtype, size;
     uint64_t rows, cols;
     uint64_t stride; /* elements from one row to the next */
+    uint64_t first;  /* byte offset of the first element, a multiple of 4: of what lies in the scratch */
 };
 /* Folds the leading axes; 0 when they have no common stride. */
 int tenon__gpu_rows(const struct tenon_tensor *tensor, int32_t slot, struct gpu_rows *rows);

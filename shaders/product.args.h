@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * Strides in elements (x_m: from one m to the next); `options`: linear.k.
+ * Strides in elements (x_m: from one m to the next); `options`: product.k.
  * A launch covers `depth` of K from `first` on. group: weights that share a scale; s_n: scales a row of w. sums:
  * [rows,cols] between launches. */
-#define GPU_KERNEL linear
+#define GPU_KERNEL product
 #define GPU_ARGS(BUF, U32, I32, F32)                                    \
     BUF(x) BUF(w) BUF(w_scale) BUF(bias) BUF(residual) BUF(y) BUF(sums) \
     U32(rows) U32(cols) U32(depth)                                      \
