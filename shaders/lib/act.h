@@ -20,6 +20,8 @@
 #define ACT_XGELU 8u
 #define ACT_XATLU 9u
 #define ACT_FATRELU 10u
+#define ACT_SIGMOID 11u /* these two of gates, not of tenon/ops/act.h */
+#define ACT_TANH 12u
 
 /* exp(a*a/2) Phi(-a) / t for t = 1 / (1 + 0.4 a), 0 <= a <= 15 */
 TN_FN float act_tail(float t)
@@ -121,6 +123,18 @@ TN_FN float act_expanded(float x, float g, float alpha)
     return x * tn_fma(g, 1.0f + 2.0f * alpha, -alpha);
 }
 
+/* e^t - 1 and that plus 2, t = 2|x|: near 0 nothing cancels. */
+TN_FN float act_tanh(float x)
+{
+    float size = tn_fmin(tn_float(tn_bits(x) & 0x7fffffffu), 10.0f) * 2.0f;
+    float n = tn_exp_n(size);
+    float less = tn_exp_less_one(tn_exp_reduce(size, n));
+    float grown = (less + 1.0f) * tn_pow2(n) - 1.0f;
+    less = n == 0.0f ? less : grown;
+    float y = less / (less + 2.0f);
+    return x < 0.0f ? -y : y;
+}
+
 TN_FN float act_value(uint act, float x, float alpha, float threshold)
 {
     float y = x;
@@ -144,13 +158,18 @@ TN_FN float act_value(uint act, float x, float alpha, float threshold)
         y = act_expanded(x, act_arc(x), alpha);
     if (act == ACT_FATRELU)
         y = x > threshold ? x : 0.0f;
+    if (act == ACT_SIGMOID)
+        y = act_sigmoid(1.0f, x, 0.0f);
+    if (act == ACT_TANH)
+        y = act_tanh(x);
     /* the ends, as bits */
     uint bits = tn_bits(x);
     if (bits == TN_NEG_INF_BITS && act != ACT_IDENTITY) {
         bool expanded = act == ACT_XSILU || act == ACT_XGELU || act == ACT_XATLU;
         uint end = alpha > 0.0f ? TN_INF_BITS : TN_NEG_INF_BITS;
         end = alpha == 0.0f ? (act == ACT_XATLU ? 0xbea2f983u : 0u) : end; /* -1/pi */
-        y = tn_float(expanded ? end : 0u);
+        end = expanded ? end : (act == ACT_TANH ? 0xbf800000u : 0u);
+        y = tn_float(end);
     }
     if ((bits & 0x7fffffffu) > TN_INF_BITS)
         y = tn_float(TN_NAN_BITS);

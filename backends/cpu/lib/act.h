@@ -11,8 +11,11 @@
 
 #include "lib/exp.h"
 
+/* Those of gates, not of tenon/ops/act.h. */
+enum { ACT_SIGMOID = TENON_ACT_COUNT, ACT_TANH };
+
 struct act {
-    uint32_t kind; /* TENON_ACT_ */
+    uint32_t kind; /* TENON_ACT_ or one of these */
     float alpha, threshold;
 };
 
@@ -137,6 +140,18 @@ SIMD_FN vf act_xatlu(vf x, float alpha)
     return alpha == 0.0f ? act_at_minus_inf(x, y, -0x1.45f306p-2f) : y;
 }
 
+/* e^t - 1 and that plus 2, t = 2|x|: near 0 nothing cancels. */
+SIMD_FN vf act_tanh(vf x)
+{
+    const vf one = vf_set1(1.0f), t = vf_mul(vf_min(vf_abs(x), vf_set1(10.0f)), vf_set1(2.0f));
+    vf less = t;
+    const vf n = vf_sub(vf_fma(t, vf_set1(0x1.715476p+0f), vf_set1(EXP_MAGIC)), vf_set1(EXP_MAGIC));
+    exp_less_one(&less, &n, 1);
+    less = vf_select(vf_eq(n, vf_zero()), less, vf_sub(vf_mul(vf_add(less, one), vf_pow2(n)), one));
+    const vf y = vf_div(less, vf_add(less, vf_set1(2.0f)));
+    return vf_select(vf_isnan(x), x, vf_select(vf_lt(x, vf_zero()), vf_neg(y), y));
+}
+
 /* In place over v[0 .. n) up to a whole number of vectors: the choice is made once, not once a vector. */
 static __attribute__((unused)) void act_apply(const struct act *a, float *v, int64_t n)
 {
@@ -167,6 +182,10 @@ static __attribute__((unused)) void act_apply(const struct act *a, float *v, int
         ACT_EACH_(act_xatlu(x, a->alpha));
     case TENON_ACT_FATRELU: /* a NaN is not <= threshold and stays */
         ACT_EACH_(vf_select(vf_le(x, vf_set1(a->threshold)), vf_zero(), x));
+    case ACT_SIGMOID:
+        ACT_EACH_(act_sigmoid(vf_select(vf_isnan(x), x, vf_set1(1.0f)), x, vf_zero()));
+    case ACT_TANH:
+        ACT_EACH_(act_tanh(x));
     default:
         break;
     }
