@@ -74,7 +74,7 @@ static int keep_best(struct precise_row *r, int64_t k)
 /* The threshold in 256 bits but for the quantile. */
 static int keep_above(struct precise_row *r)
 {
-    double n = 0, low = -40, high = 40, threshold, mean;
+    double n = 0, low = -40, high = 40, threshold, mean, slack;
     int near = 0;
     mpfr_set_zero(r->S, 1);
     mpfr_set_zero(r->q, 1);
@@ -105,6 +105,9 @@ static int keep_above(struct precise_row *r)
         else
             high = middle;
     }
+    /* Of a half it is 0; times a deviation of 1e30 what halving leaves would be a threshold far from the mean. */
+    low = 2.0 * r->p->k == (double)r->cols ? 0 : low;
+    slack = low == 0 ? 0 : 1e-15 * mpfr_get_d(r->q, RND);
     mpfr_mul_d(r->t, r->q, low, RND);
     mpfr_add(r->t, r->t, r->S, RND);
     threshold = mpfr_get_d(r->t, RND);
@@ -112,7 +115,7 @@ static int keep_above(struct precise_row *r)
     for (int64_t j = 0; j < r->cols; j++) {
         if (!r->there[j])
             continue;
-        near |= fabs(r->v[j] - threshold) <= 1e-6 * mean + 1e-300;
+        near |= fabs(r->v[j] - threshold) <= 1e-6 * mean + slack + 1e-300;
         near |= r->p->noise == TENON_SOFTMAX_NOISE_ONE_SIDED_NORMAL && fabs(r->v[j] - threshold) <= 1e-4;
         r->there[j] = r->v[j] > threshold;
     }
