@@ -12,13 +12,14 @@
 #define STRETCH          (INT64_C(1) << 16) /* bytes */
 #define SMALL_WORK       (1 << 16)          /* bytes not worth waking threads for */
 #define TASKS_PER_THREAD 4
-#define AHEAD            256                /* bytes of the next row that are asked for: then the hardware follows */
+#define AHEAD            4096               /* bytes between a row and the one that is asked for meanwhile */
+#define HEAD             512                /* bytes of that one: then the hardware follows */
 
 /* Lives in cpu_plan.state. */
 struct gather {
     int64_t rows, n, bytes;  /* of the table; of y; of a row */
     int64_t from_row, to_row; /* bytes from row to row */
-    int64_t blocks;
+    int64_t blocks, ahead;   /* ahead: rows between the two */
     int32_t divisor;
     uint32_t tasks, stream;
 };
@@ -48,11 +49,12 @@ static void gather_task(void *context, uint32_t i)
     uint64_t wrong = 0;
     for (int64_t unit = from; unit < to; unit++) {
         const int64_t at = block * STRETCH, left = g->bytes - at, bytes = left < STRETCH ? left : STRETCH;
-        const int32_t index = row_of(g, run->idx[row]), next = row + 1 < g->n ? row_of(g, run->idx[row + 1]) : -1;
+        const int32_t index = row_of(g, run->idx[row]);
+        const int32_t next = row + g->ahead < g->n ? row_of(g, run->idx[row + g->ahead]) : -1;
         const int there = index >= 0 && index < g->rows;
         unsigned char *y = run->y + row * g->to_row + at;
         if (next >= 0 && next < g->rows)
-            for (int64_t b = 0; b < AHEAD && b < g->bytes; b += 64)
+            for (int64_t b = 0; b < HEAD && b < g->bytes; b += 64)
                 simd_prefetch(run->table + next * g->from_row + b);
         if (bytes > 0 && there)
             copy_row(y, run->table + index * g->from_row + at, bytes, (int)g->stream);
@@ -102,6 +104,7 @@ static int32_t gather_plan(struct cpu_plan *plan)
         return status;
     g->divisor = p->divisor;
     g->bytes = cols * size;
+    g->ahead = g->bytes > AHEAD / 2 ? 1 : AHEAD / (g->bytes ? g->bytes : 1);
     g->from_row *= size;
     g->to_row *= size;
     g->blocks = g->bytes > STRETCH ? (g->bytes + STRETCH - 1) / STRETCH : 1;
