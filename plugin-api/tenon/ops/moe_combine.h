@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * moe_combine: what the experts made of a token's copies becomes its output: their weighted sum, with shared experts and
- * the residual.
+ * moe_combine: what the experts made of a token's copies becomes its output: their weighted sum, with shared experts
+ * and the residual.
  *
  * Of token t, in f32, where every step is rounded once:
  *     acc = 0;  for j = 0 .. K-1, where pos[t,j] is a row of zp and (w[t,j] != 0 or not skip_zero):
@@ -11,11 +11,11 @@
  * without shared and residual where they are not given. Weights are not normalised here.
  *
  * pos == -1 is no row: it adds nothing, whatever its weight is. So does any other pos outside [0,Mp), which is counted
- * in flags: data never gives an error code. With skip_zero a weight of 0 (of either sign) adds nothing, whatever its row
- * holds. A token without a slot that adds: shared and residual alone, else 0. K == 0 is allowed. NaN and infinities go
- * through by IEEE's rules; NaN in a row of zp that no token takes is not seen.
- * flags: [0] tokens with a NaN weight on a row of zp; [1] tokens without a slot that adds; [2] 0; [3] entries of pos that
- * are neither -1 nor a row.
+ * in flags: data never gives an error code. With skip_zero a weight of 0 (of either sign) adds nothing, whatever its
+ * row holds. A token without a slot that adds: shared and residual alone, else 0. K == 0 is allowed. NaN and infinities
+ * go through by IEEE's rules; NaN in a row of zp that no token takes is not seen.
+ * flags: [0] tokens with a NaN weight on a row of zp; [1] tokens without a slot that adds; [2] 0; [3] entries of pos
+ * that are neither -1 nor a row.
  *
  * Errors: shapes: SHAPE; y overlapping an input other than a residual that is the same tensor: ALIAS. pos and w are
  * contiguous; the leading axes of the others fold into one stride each (else UNSUPPORTED). T == 0, Do == 0: success,

@@ -62,7 +62,8 @@ static void count_flags(const struct conform_case *c, int64_t tokens, int64_t k,
 
 void tenon__conform_moe_combine_expect(const struct conform_case *c, struct conform_want *want)
 {
-    const struct tenon_tensor *zp = &c->slot[TENON_MOE_COMBINE_ZP].tensor, *pos = &c->slot[TENON_MOE_COMBINE_POS].tensor;
+    const struct tenon_tensor *zp = &c->slot[TENON_MOE_COMBINE_ZP].tensor;
+    const struct tenon_tensor *pos = &c->slot[TENON_MOE_COMBINE_POS].tensor;
     const uint32_t dtype = c->slot[TENON_MOE_COMBINE_Y].tensor.dtype;
     const int64_t cols = zp->dim[zp->rank - 1], k = pos->dim[pos->rank - 1];
     struct conform_want *y = &want[TENON_MOE_COMBINE_Y];
