@@ -26,6 +26,7 @@
 #define DOT_HEIGHTS_(X, type) X(type, 1)
 #endif
 #define DOT_AHEAD 1024 /* bytes of a row of w that are asked for ahead of their use */
+#define DOT_MOST  (VF >= 16 || DOT_M == 1 ? 3 * DOT_M : 2 * DOT_M) /* more rows of x are faster packed (measured) */
 
 /* n of 16 steps of k at once: acc[i][r][v] += x[i][k] * w[r][k]. */
 SIMD_FN void dot_step(const uint32_t dtype, const int mt, const void *w, const int64_t *row, int64_t k, int64_t n,
@@ -137,6 +138,76 @@ SIMD_FN void dot_fold(const float *lanes, float *sum, int accumulate)
         }
         const vf total = product_fold(lane);
         vf_store(sum + r, accumulate ? vf_add(vf_load(sum + r), total) : total);
+    }
+}
+
+/* w [n, k] and the rows of x that it is multiplied with. */
+struct dot_product {
+    const struct pack_source *w;
+    uint32_t dtype;
+    int64_t n, k;
+    const float *x;      /* rows filled with zeros to a whole number of lanes */
+    int64_t x_stride, m; /* m <= DOT_MOST */
+};
+
+/* DOT_ROWS rows of w from n on (beyond the last it is repeated) and `blocks` blocks of K from k0 on. The sums of x row
+ * m and block q go to lanes[q * M + m], as rows `at` and following of the group. n_next, k_next: what is read after
+ * this, for the prefetch. */
+static __attribute__((unused)) void dot_rows(const struct dot_product *p, int64_t n, int64_t k0, int64_t blocks,
+                                             int64_t n_next, int64_t k_next, float (*lanes)[DOT_GROUP * PRODUCT_LANES],
+                                             int64_t at)
+{
+    const struct pack_source *w = p->w;
+    const int64_t tiles = (p->m + DOT_M - 1) / DOT_M;
+    struct dot_block b = {.x_stride = p->x_stride, .lanes_stride = DOT_GROUP * PRODUCT_LANES};
+    int64_t next[DOT_ROWS];
+    for (int r = 0; r < DOT_ROWS; r++) {
+        const int64_t row = n + r < p->n ? n + r : p->n - 1;
+        next[r] = (n_next + r < p->n ? n_next + r : p->n - 1) * w->row_stride + k_next;
+        b.row[r] = row * w->row_stride + k0;
+        b.scale[r] = w->scale ? w->scale + row * w->scale_stride : NULL;
+    }
+    for (int64_t q = 0; q < blocks; q++) {
+        b.k0 = k0 + q * PRODUCT_BLOCK;
+        b.kc = p->k - b.k0 < PRODUCT_BLOCK ? p->k - b.k0 : PRODUCT_BLOCK;
+        for (int r = 0; r < DOT_ROWS; r++)
+            b.next[r] = q + 1 < blocks ? b.row[r] + PRODUCT_BLOCK : next[r];
+        for (int64_t i = 0; i < tiles; i++) {
+            const int64_t m0 = p->m * i / tiles, m1 = p->m * (i + 1) / tiles;
+            b.x = p->x + m0 * p->x_stride + b.k0;
+            b.lanes = lanes[q * p->m + m0] + at * PRODUCT_LANES;
+            dot_tile(p->dtype, (int)(m1 - m0), w, &b);
+        }
+        for (int r = 0; r < DOT_ROWS; r++)
+            b.row[r] += PRODUCT_BLOCK;
+    }
+}
+
+/* sum[m][r] = the products of x row m and w row n + r, over all of K: as many blocks at a time as there is room for
+ * their lanes. What lies beyond the last row of w is 0. */
+static __attribute__((unused)) void dot_group(const struct dot_product *p, int64_t n, float (*sum)[DOT_GROUP])
+{
+    const int64_t rows = p->n - n < DOT_GROUP ? p->n - n : DOT_GROUP, room = DOT_MOST / p->m;
+    const int64_t all = (p->k + PRODUCT_BLOCK - 1) / PRODUCT_BLOCK;
+    float lanes[DOT_MOST][DOT_GROUP * PRODUCT_LANES] __attribute__((aligned(64)));
+    if (rows < DOT_GROUP)
+        memset(lanes, 0, sizeof lanes);
+    if (all == 0)
+        memset(sum, 0, (size_t)p->m * sizeof *sum);
+    for (int64_t block = 0; block < all; block += room) {
+        const int64_t blocks = all - block < room ? all - block : room, k0 = block * PRODUCT_BLOCK;
+        for (int64_t r = 0; r < rows; r += DOT_ROWS) {
+            const int last = r + DOT_ROWS >= rows, end = last && block + blocks >= all;
+            int64_t n_next = n + r + DOT_ROWS, k_next = k0;
+            if (last) {
+                n_next = end ? n + DOT_GROUP : n;
+                k_next = end ? 0 : k0 + blocks * PRODUCT_BLOCK;
+            }
+            dot_rows(p, n + r, k0, blocks, n_next, k_next, lanes, r);
+        }
+        for (int64_t q = 0; q < blocks; q++)
+            for (int64_t m = 0; m < p->m; m++)
+                dot_fold(lanes[q * p->m + m], sum[m], block + q > 0);
     }
 }
 

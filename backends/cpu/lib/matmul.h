@@ -141,7 +141,7 @@ static const char *matmul_plan(const struct cpu_env *env, struct matmul *s)
         s->path = MATMUL_EMPTY;
         return "empty";
     }
-    if (s->m <= (s->trans_w ? COLUMNS_M : MATMUL_DOT_ROWS)) {
+    if (s->m <= (s->trans_w ? COLUMNS_M : DOT_MOST)) {
         s->path = s->trans_w ? MATMUL_COLUMNS : MATMUL_DOT;
         matmul_dot_plan(s);
         return s->trans_w ? "in place, columns" : "in place";

@@ -5,10 +5,7 @@
 #ifndef TENON_MATMUL_DOT_H
 #define TENON_MATMUL_DOT_H
 
-
-#define MATMUL_DOT_ROWS                                                                                                \
-    (VF >= 16 || DOT_M == 1 ? 3 * DOT_M : 2 * DOT_M) /* more rows of x are faster packed (measured) */
-#define MATMUL_DOT_GROUPS 4                          /* the most groups of rows of w that are one piece of work */
+#define MATMUL_DOT_GROUPS 4 /* the most groups of rows of w that are one piece of work */
 
 /* Rows of w that are one piece: few enough that all workers end together. */
 static int64_t matmul_dot_step(const struct matmul *s)
@@ -40,68 +37,13 @@ static int matmul_dot_in_place(const struct matmul *s)
     return s->x_type == TENON_F32 && !s->trans_x && s->depth == s->k && (s->m == 1 || s->x_row != MATMUL_FOLDED);
 }
 
-/* DOT_ROWS rows of w from n on (beyond the last it is repeated) and `blocks` blocks of K from k0 on. The sums of x row
- * m and block q go to lanes[q * M + m], as rows `at` and following of the group. n_next, k_next: what is read after
- * this, for the prefetch. */
-static void matmul_dot_rows(const struct matmul_run *run, const struct pack_source *w, const float *x, int64_t x_stride,
-                            int64_t n, int64_t k0, int64_t blocks, int64_t n_next, int64_t k_next,
-                            float (*lanes)[DOT_GROUP * PRODUCT_LANES], int64_t at)
+/* One group of rows of w, from n on. */
+static void matmul_dot_group(const struct matmul_run *run, const struct dot_product *p, int64_t n)
 {
-    const struct matmul *s = run->plan;
-    const uint32_t dtype = s->w_type;
-    const int64_t tiles = (s->m + DOT_M - 1) / DOT_M;
-    struct dot_block b = {.x_stride = x_stride, .lanes_stride = DOT_GROUP * PRODUCT_LANES};
-    int64_t next[DOT_ROWS];
-    for (int r = 0; r < DOT_ROWS; r++) {
-        const int64_t row = n + r < s->n ? n + r : s->n - 1;
-        next[r] = (n_next + r < s->n ? n_next + r : s->n - 1) * s->w_row + k_next;
-        b.row[r] = row * s->w_row + k0;
-        b.scale[r] = w->scale ? w->scale + row * s->scale_stride : NULL;
-    }
-    for (int64_t q = 0; q < blocks; q++) {
-        b.k0 = k0 + q * PRODUCT_BLOCK;
-        b.kc = s->k - b.k0 < PRODUCT_BLOCK ? s->k - b.k0 : PRODUCT_BLOCK;
-        for (int r = 0; r < DOT_ROWS; r++)
-            b.next[r] = q + 1 < blocks ? b.row[r] + PRODUCT_BLOCK : next[r];
-        for (int64_t i = 0; i < tiles; i++) {
-            const int64_t m0 = s->m * i / tiles, m1 = s->m * (i + 1) / tiles;
-            b.x = x + m0 * x_stride + b.k0;
-            b.lanes = lanes[q * s->m + m0] + at * PRODUCT_LANES;
-            dot_tile(dtype, (int)(m1 - m0), w, &b);
-        }
-        for (int r = 0; r < DOT_ROWS; r++)
-            b.row[r] += PRODUCT_BLOCK;
-    }
-}
-
-/* One group of rows of w, from n on, over all of K: as many blocks at a time as there is room for their lanes. */
-static void matmul_dot_group(const struct matmul_run *run, const struct pack_source *w, const float *x,
-                             int64_t x_stride, int64_t n)
-{
-    const struct matmul *s = run->plan;
-    const int64_t rows = s->n - n < DOT_GROUP ? s->n - n : DOT_GROUP, room = MATMUL_DOT_ROWS / s->m;
-    const int64_t all = (s->k + PRODUCT_BLOCK - 1) / PRODUCT_BLOCK;
-    float lanes[MATMUL_DOT_ROWS][DOT_GROUP * PRODUCT_LANES] __attribute__((aligned(64)));
-    float sum[MATMUL_DOT_ROWS][DOT_GROUP] __attribute__((aligned(64)));
-    if (rows < DOT_GROUP)
-        memset(lanes, 0, sizeof lanes);
-    for (int64_t block = 0; block < all; block += room) {
-        const int64_t blocks = all - block < room ? all - block : room, k0 = block * PRODUCT_BLOCK;
-        for (int64_t r = 0; r < rows; r += DOT_ROWS) {
-            const int last = r + DOT_ROWS >= rows, end = last && block + blocks >= all;
-            int64_t n_next = n + r + DOT_ROWS, k_next = k0;
-            if (last) {
-                n_next = end ? n + DOT_GROUP : n;
-                k_next = end ? 0 : k0 + blocks * PRODUCT_BLOCK;
-            }
-            matmul_dot_rows(run, w, x, x_stride, n + r, k0, blocks, n_next, k_next, lanes, r);
-        }
-        for (int64_t q = 0; q < blocks; q++)
-            for (int64_t m = 0; m < s->m; m++)
-                dot_fold(lanes[q * s->m + m], sum[m], block + q > 0);
-    }
-    for (int64_t m = 0; m < s->m; m++)
-        matmul_emit(run, m, n, rows, sum[m]);
+    float sum[DOT_MOST][DOT_GROUP] __attribute__((aligned(64)));
+    dot_group(p, n, sum);
+    for (int64_t m = 0; m < p->m; m++)
+        matmul_emit(run, m, n, p->n - n < DOT_GROUP ? p->n - n : DOT_GROUP, sum[m]);
 }
 
 static void matmul_dot_piece(void *context, uint32_t piece)
@@ -110,11 +52,16 @@ static void matmul_dot_piece(void *context, uint32_t piece)
     const struct matmul *s = run->plan;
     const struct pack_source w = matmul_weights(run);
     const int copied = !matmul_dot_in_place(s);
-    const float *x = copied ? (const float *)(const void *)run->workspace : run->x;
-    const int64_t x_stride = copied ? s->depth : s->m > 1 ? s->x_row : 0;
+    const struct dot_product p = {.w = &w,
+                                  .dtype = s->w_type,
+                                  .n = s->n,
+                                  .k = s->k,
+                                  .x = copied ? (const float *)(const void *)run->workspace : run->x,
+                                  .x_stride = copied ? s->depth : s->m > 1 ? s->x_row : 0,
+                                  .m = s->m};
     const int64_t n0 = piece * matmul_dot_step(s), n1 = n0 + matmul_dot_step(s);
     for (int64_t n = n0; n < n1 && n < s->n; n += DOT_GROUP)
-        matmul_dot_group(run, &w, x, x_stride, n);
+        matmul_dot_group(run, &p, n);
 }
 
 static void matmul_dot_plan(struct matmul *s)
