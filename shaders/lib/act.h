@@ -85,24 +85,25 @@ TN_FN float act_phi(float v, float x)
     return x < 0.0f ? act_scale(v, q, n) : v * (1.0f - q * tn_pow2(n));
 }
 
-/* 0.5 (1 + tanh u) = sigmoid(2u), with 2u = x (k + c x^2) carried in two floats: its error counts |2u| times. */
-TN_FN float act_gelu_tanh(float x)
+/* v 0.5 (1 + tanh u) = v sigmoid(2u), with 2u = x (k + c x^2) carried in two floats: its error counts |2u| times. */
+TN_FN float act_half_tanh(float v, float x)
 {
     float a = tn_fmax(tn_fmin(x, 40.0f), -40.0f);
     tn_pair square = tn_two_prod(a, a);
     tn_pair p = tn_pair_mul_pair(tn_pair_make(0.0713548139f, 2.39857623e-09f), square);
     tn_pair sum = tn_pair_add_pair(p, tn_pair_make(1.59576917f, -4.53464111e-08f));
     tn_pair z = tn_pair_mul_pair(sum, tn_pair_make(a, 0.0f));
-    return act_sigmoid(x, z.hi, z.lo);
+    return act_sigmoid(v, z.hi, z.lo);
 }
 
-TN_FN float act_golu(float x)
+/* v exp(-exp(-x)) */
+TN_FN float act_gompertz(float v, float x)
 {
     float inner = tn_fmax(tn_fmin(-x, 6.5f), -126.0f);
     float n = tn_exp_n(inner);
     float outer = -(tn_exp_m(inner, n) * tn_pow2(n));
     n = tn_exp_n(outer);
-    return act_scale(x, tn_exp_m(outer, n), n);
+    return act_scale(v, tn_exp_m(outer, n), n);
 }
 
 /* (atan x + pi/2) / pi; it is atan(1/|x|) / pi for x < -1: no cancellation. */
@@ -135,27 +136,29 @@ TN_FN float act_tanh(float x)
     return x < 0.0f ? -y : y;
 }
 
-TN_FN float act_value(uint act, float x, float alpha, float threshold)
+/* act(x), or its gate: the factor of x in those of them that are x times one. */
+TN_FN float act_any(uint act, bool gate, float x, float alpha, float threshold)
 {
+    float v = gate ? 1.0f : x;
     float y = x;
     if (act == ACT_RELU)
         y = x > 0.0f ? x : 0.0f;
     if (act == ACT_RELU2)
         y = x > 0.0f ? x * x : 0.0f;
     if (act == ACT_SILU)
-        y = act_sigmoid(x, x, 0.0f);
+        y = act_sigmoid(v, x, 0.0f);
     if (act == ACT_GELU)
-        y = act_phi(x, x);
+        y = act_phi(v, x);
     if (act == ACT_GELU_TANH)
-        y = act_gelu_tanh(x);
+        y = act_half_tanh(v, x);
     if (act == ACT_GOLU)
-        y = act_golu(x);
+        y = act_gompertz(v, x);
     if (act == ACT_XSILU)
-        y = alpha == 0.0f ? act_sigmoid(x, x, 0.0f) : act_expanded(x, act_sigmoid(1.0f, x, 0.0f), alpha);
+        y = alpha == 0.0f ? act_sigmoid(v, x, 0.0f) : act_expanded(v, act_sigmoid(1.0f, x, 0.0f), alpha);
     if (act == ACT_XGELU)
-        y = alpha == 0.0f ? act_phi(x, x) : act_expanded(x, act_phi(1.0f, x), alpha);
+        y = alpha == 0.0f ? act_phi(v, x) : act_expanded(v, act_phi(1.0f, x), alpha);
     if (act == ACT_XATLU)
-        y = act_expanded(x, act_arc(x), alpha);
+        y = act_expanded(v, act_arc(x), alpha);
     if (act == ACT_FATRELU)
         y = x > threshold ? x : 0.0f;
     if (act == ACT_SIGMOID)
@@ -164,16 +167,25 @@ TN_FN float act_value(uint act, float x, float alpha, float threshold)
         y = act_tanh(x);
     /* the ends, as bits */
     uint bits = tn_bits(x);
-    if (bits == TN_NEG_INF_BITS && act != ACT_IDENTITY) {
-        bool expanded = act == ACT_XSILU || act == ACT_XGELU || act == ACT_XATLU;
+    bool expanded = act == ACT_XSILU || act == ACT_XGELU || act == ACT_XATLU;
+    if (bits == TN_NEG_INF_BITS && !gate && act != ACT_IDENTITY) {
         uint end = alpha > 0.0f ? TN_INF_BITS : TN_NEG_INF_BITS;
         end = alpha == 0.0f ? (act == ACT_XATLU ? 0xbea2f983u : 0u) : end; /* -1/pi */
         end = expanded ? end : (act == ACT_TANH ? 0xbf800000u : 0u);
         y = tn_float(end);
     }
+    if ((bits & 0x7fffffffu) == TN_INF_BITS && gate) {
+        float wide = expanded ? alpha : 0.0f;
+        y = bits == TN_INF_BITS ? 1.0f + wide : -wide;
+    }
     if ((bits & 0x7fffffffu) > TN_INF_BITS)
         y = tn_float(TN_NAN_BITS);
     return y;
+}
+
+TN_FN float act_value(uint act, float x, float alpha, float threshold)
+{
+    return act_any(act, false, x, alpha, threshold);
 }
 
 #endif

@@ -85,8 +85,9 @@ SIMD_FN vf act_gelu(vf x)
     return act_at_minus_inf(x, act_phi(x, x), 0.0f);
 }
 
-/* 0.5 (1 + tanh u) = sigmoid(2u), with 2u = x (k + c x^2) carried in two floats: its error counts |2u| times. */
-SIMD_FN vf act_gelu_tanh(vf x)
+/* v 0.5 (1 + tanh u) = v sigmoid(2u), with 2u = x (k + c x^2) carried in two floats: its error counts |2u| times. A
+ * NaN must be in v. */
+SIMD_FN vf act_half_tanh(vf v, vf x)
 {
     const vf k = vf_set1(0x1.988454p+0f), k_low = vf_set1(-0x1.8585dp-25f);
     const vf c = vf_set1(0x1.2444f2p-4f), c_low = vf_set1(0x1.49a866p-29f);
@@ -99,21 +100,38 @@ SIMD_FN vf act_gelu_tanh(vf x)
     const vf rest = vf_add(vf_sub(p, vf_sub(sum, part)), vf_sub(k, part));
     const vf sum_low = vf_add(rest, vf_add(p_low, k_low));
     const vf z = vf_mul(sum, a), z_low = vf_madd(sum_low, a, vf_fma(sum, a, vf_neg(z)));
-    return act_at_minus_inf(x, act_sigmoid(x, z, z_low), 0.0f);
+    return act_sigmoid(v, z, z_low);
 }
 
-SIMD_FN vf act_golu(vf x)
+SIMD_FN vf act_gelu_tanh(vf x)
+{
+    return act_at_minus_inf(x, act_half_tanh(x, x), 0.0f);
+}
+
+/* v exp(-exp(-x)). A NaN must be in v. */
+SIMD_FN vf act_gompertz(vf v, vf x)
 {
     vf n;
     const vf inner = exp_parts(vf_max(vf_min(vf_neg(x), vf_set1(6.5f)), vf_set1(-126.0f)), &n);
     const vf outer = exp_parts(vf_neg(vf_mul(inner, vf_pow2(n))), &n);
-    return act_at_minus_inf(x, act_scale(x, outer, n), 0.0f);
+    return act_scale(v, outer, n);
+}
+
+SIMD_FN vf act_golu(vf x)
+{
+    return act_at_minus_inf(x, act_gompertz(x, x), 0.0f);
+}
+
+/* g (1 + 2 alpha) - alpha */
+SIMD_FN vf act_widen(vf g, float alpha)
+{
+    return vf_madd(g, vf_set1(1.0f + 2.0f * alpha), vf_set1(-alpha));
 }
 
 /* x (g (1 + 2 alpha) - alpha) */
 SIMD_FN vf act_expanded(vf x, vf g, float alpha)
 {
-    return vf_mul(x, vf_madd(g, vf_set1(1.0f + 2.0f * alpha), vf_set1(-alpha)));
+    return vf_mul(x, act_widen(g, alpha));
 }
 
 SIMD_FN vf act_xsilu(vf x, float alpha)
@@ -128,15 +146,20 @@ SIMD_FN vf act_xgelu(vf x, float alpha)
     return alpha == 0.0f ? act_gelu(x) : act_expanded(x, act_phi(one, x), alpha);
 }
 
-/* (atan x + pi/2) / pi is atan(1/|x|) / pi for x < -1: no cancellation. */
-SIMD_FN vf act_xatlu(vf x, float alpha)
+/* (atan x + pi/2) / pi, which is atan(1/|x|) / pi for x < -1: no cancellation. */
+SIMD_FN vf act_arc(vf x)
 {
     const vf one = vf_set1(1.0f), half = vf_set1(0.5f), size = vf_abs(x);
     const vm big = vf_gt(size, one), negative = vf_lt(x, vf_zero());
     const vf r = vf_select(big, vf_div(one, size), size);
     const vf h = vf_mul(r, act_atan(vf_mul(r, r)));
     const vf right = vf_select(big, vf_sub(one, h), vf_add(half, h));
-    const vf y = act_expanded(x, vf_select(negative, vf_select(big, h, vf_sub(half, h)), right), alpha);
+    return vf_select(negative, vf_select(big, h, vf_sub(half, h)), right);
+}
+
+SIMD_FN vf act_xatlu(vf x, float alpha)
+{
+    const vf y = act_expanded(x, act_arc(x), alpha);
     return alpha == 0.0f ? act_at_minus_inf(x, y, -0x1.45f306p-2f) : y;
 }
 
@@ -153,14 +176,14 @@ SIMD_FN vf act_tanh(vf x)
 }
 
 /* In place over v[0 .. n) up to a whole number of vectors: the choice is made once, not once a vector. */
-static __attribute__((unused)) void act_apply(const struct act *a, float *v, int64_t n)
-{
 #define ACT_EACH_(expression)                                                                                          \
     for (int64_t i = 0; i < n; i += VF) {                                                                              \
         const vf x = vf_load(v + i);                                                                                   \
         vf_store(v + i, expression);                                                                                   \
     }                                                                                                                  \
     break
+static __attribute__((unused)) void act_apply(const struct act *a, float *v, int64_t n)
+{
     switch (a->kind) {
     case TENON_ACT_RELU: /* max(0, x) keeps a NaN x */
         ACT_EACH_(vf_max(vf_zero(), x));
@@ -189,7 +212,32 @@ static __attribute__((unused)) void act_apply(const struct act *a, float *v, int
     default:
         break;
     }
-#undef ACT_EACH_
 }
+
+/* The factor of x in those of them that are x times one, likewise. */
+static __attribute__((unused)) void act_apply_gate(const struct act *a, float *v, int64_t n)
+{
+#define ACT_ONE_ vf_select(vf_isnan(x), x, vf_set1(1.0f))
+    switch (a->kind) {
+    case TENON_ACT_SILU:
+        ACT_EACH_(act_sigmoid(ACT_ONE_, x, vf_zero()));
+    case TENON_ACT_GELU:
+        ACT_EACH_(act_phi(ACT_ONE_, x));
+    case TENON_ACT_GELU_TANH:
+        ACT_EACH_(act_half_tanh(ACT_ONE_, x));
+    case TENON_ACT_GOLU:
+        ACT_EACH_(act_gompertz(ACT_ONE_, x));
+    case TENON_ACT_XSILU:
+        ACT_EACH_(act_widen(act_sigmoid(ACT_ONE_, x, vf_zero()), a->alpha));
+    case TENON_ACT_XGELU:
+        ACT_EACH_(act_widen(act_phi(ACT_ONE_, x), a->alpha));
+    case TENON_ACT_XATLU:
+        ACT_EACH_(act_widen(act_arc(x), a->alpha));
+    default:
+        break;
+    }
+#undef ACT_ONE_
+}
+#undef ACT_EACH_
 
 #endif

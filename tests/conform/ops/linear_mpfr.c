@@ -8,7 +8,7 @@
  * argument's rounding is magnified (erfc by its square, exp by its size); a residual rounds once more. */
 #include <math.h>
 #include <tenon/ops/linear.h>
-#include "../precise.h"
+#include "../act_mpfr.h"
 
 #define U       PRECISE_U
 #define RND     MPFR_RNDN
@@ -61,188 +61,19 @@ static double dot(const struct conform_case *c, const struct extents *e, int64_t
     return chain;
 }
 
-/* y = x / (1 + exp(-z)); any of them may be the same. */
-static void gated(mpfr_t y, mpfr_srcptr x, mpfr_srcptr z)
-{
-    mpfr_t t;
-    mpfr_init2(t, PRECISE_BITS);
-    mpfr_neg(t, z, RND);
-    mpfr_exp(t, t, RND);
-    mpfr_add_ui(t, t, 1, RND);
-    mpfr_div(y, x, t, RND);
-    mpfr_clear(t);
-}
-
-/* y = erfc(-x / sqrt 2) / 2 */
-static void normal_cdf(mpfr_t y, mpfr_srcptr x)
-{
-    mpfr_sqrt_ui(y, 2, RND);
-    mpfr_div(y, x, y, RND);
-    mpfr_neg(y, y, RND);
-    mpfr_erfc(y, y, RND);
-    mpfr_div_ui(y, y, 2, RND);
-}
-
-/* y = (atan x + pi/2) / pi, which is atan(-1/x) / pi below zero: no cancelling. */
-static void arc(mpfr_t y, mpfr_srcptr x)
-{
-    mpfr_t one;
-    mpfr_init2(one, PRECISE_BITS);
-    mpfr_set_ui(one, 1, RND);
-    mpfr_neg(y, x, RND);
-    mpfr_atan2(y, one, y, RND);
-    mpfr_const_pi(one, RND);
-    mpfr_div(y, y, one, RND);
-    mpfr_clear(one);
-}
-
-static void gelu_tanh(mpfr_t y, mpfr_srcptr x)
-{
-    mpfr_t z;
-    mpfr_init2(z, PRECISE_BITS);
-    mpfr_set_str(z, "0.044715", 10, RND);
-    for (int i = 0; i < 3; i++)
-        mpfr_mul(z, z, x, RND);
-    mpfr_add(z, z, x, RND);
-    mpfr_set_str(y, "1.5957691216", 10, RND); /* twice 0.7978845608: (1 + tanh z)/2 = 1 / (1 + exp(-2z)) */
-    mpfr_mul(z, z, y, RND);
-    gated(y, x, z);
-    mpfr_clear(z);
-}
-
-/* y = x (g (1 + 2 alpha) - alpha), g in y. */
-static void expanded(mpfr_t y, mpfr_srcptr x, double alpha)
-{
-    mpfr_mul_d(y, y, 1 + 2 * alpha, RND);
-    mpfr_sub_d(y, y, alpha, RND);
-    mpfr_mul(y, y, x, RND);
-}
-
-/* The limits at -Inf that the formulas leave open, as act.h says. */
-static void act_minus_infinity(const struct tenon_linear_params *p, mpfr_t y)
-{
-    mpfr_set_zero(y, 1);
-    if (p->act == TENON_ACT_IDENTITY)
-        mpfr_set_inf(y, -1);
-    else if (p->act >= TENON_ACT_XSILU && p->act <= TENON_ACT_XATLU && p->alpha != 0)
-        mpfr_set_inf(y, p->alpha > 0 ? 1 : -1);
-    else if (p->act == TENON_ACT_XATLU) {
-        mpfr_const_pi(y, RND);
-        mpfr_si_div(y, -1, y, RND);
-    }
-}
-
-static void act(const struct tenon_linear_params *p, mpfr_t y, mpfr_srcptr x)
-{
-    double alpha = (double)p->alpha;
-    mpfr_set(y, x, RND);
-    if (mpfr_nan_p(x))
-        return;
-    if (mpfr_inf_p(x) && mpfr_signbit(x)) {
-        act_minus_infinity(p, y);
-        return;
-    }
-    switch (p->act) {
-    case TENON_ACT_RELU:
-    case TENON_ACT_RELU2:
-        if (mpfr_sgn(x) <= 0)
-            mpfr_set_zero(y, 1);
-        else if (p->act == TENON_ACT_RELU2)
-            mpfr_sqr(y, x, RND);
-        break;
-    case TENON_ACT_FATRELU:
-        if (mpfr_cmp_d(x, (double)p->threshold) <= 0)
-            mpfr_set_zero(y, 1);
-        break;
-    case TENON_ACT_SILU:
-        gated(y, x, x);
-        break;
-    case TENON_ACT_GELU:
-        normal_cdf(y, x);
-        mpfr_mul(y, y, x, RND);
-        break;
-    case TENON_ACT_GELU_TANH:
-        gelu_tanh(y, x);
-        break;
-    case TENON_ACT_GOLU:
-        mpfr_neg(y, x, RND);
-        mpfr_exp(y, y, RND);
-        mpfr_neg(y, y, RND);
-        mpfr_exp(y, y, RND);
-        mpfr_mul(y, y, x, RND);
-        break;
-    case TENON_ACT_XSILU:
-        mpfr_set_ui(y, 1, RND);
-        gated(y, y, x);
-        expanded(y, x, alpha);
-        break;
-    case TENON_ACT_XGELU:
-        normal_cdf(y, x);
-        expanded(y, x, alpha);
-        break;
-    case TENON_ACT_XATLU:
-        arc(y, x);
-        expanded(y, x, alpha);
-        break;
-    default:
-        break;
-    }
-}
-
-/* What f64 loses in evaluating act itself at x, where it gives y. */
-static double act_loss(const struct tenon_linear_params *p, double x, double y)
-{
-    double z = 1.6 * fabs(x) * (1 + 0.044715 * x * x);
-    switch (p->act) {
-    case TENON_ACT_IDENTITY:
-    case TENON_ACT_RELU:
-    case TENON_ACT_FATRELU:
-        return 0;
-    case TENON_ACT_RELU2:
-    case TENON_ACT_SILU:
-        return 16 * U * fabs(y);
-    case TENON_ACT_GELU: /* beyond 39 the result is below f64 */
-        return U * fabs(y) * (16 + (x < 0 ? 8 * fmin(x * x, 1600) : 0));
-    case TENON_ACT_GELU_TANH: /* beyond 750 too */
-        return U * fabs(y) * (16 + (x < 0 ? 8 * fmin(z, 750) : 0));
-    case TENON_ACT_GOLU:
-        return U * fabs(y) * (16 + 4 * fmin(exp(-x), 750));
-    default:
-        return 16 * U * fabs(x) * (1 + 2 * fabs((double)p->alpha));
-    }
-}
-
-/* How far act moves when x moves by e. */
-static double carried(const struct tenon_linear_params *p, mpfr_srcptr x, mpfr_srcptr y, double e)
-{
-    double worst = 0;
-    mpfr_t moved;
-    mpfr_init2(moved, PRECISE_BITS);
-    for (int sign = -1; sign <= 1; sign += 2) {
-        mpfr_t argument;
-        mpfr_init2(argument, PRECISE_BITS);
-        mpfr_set_d(argument, sign * e, RND);
-        mpfr_add(argument, argument, x, RND);
-        act(p, moved, argument);
-        mpfr_sub(moved, moved, y, RND);
-        worst = fmax(worst, fabs(mpfr_get_d(moved, RND)));
-        mpfr_clear(argument);
-    }
-    mpfr_clear(moved);
-    return worst;
-}
-
 static void check_element(const struct conform_case *c, const struct extents *e, const struct conform_want *want,
                           int64_t element, struct conform_precise *precise)
 {
-    const struct tenon_linear_params *p = (const void *)c->params;
+    const struct tenon_linear_params *params = (const void *)c->params;
+    const struct act_mpfr p = {params->act, (double)params->alpha, (double)params->threshold};
     mpfr_t pre, y;
     double bound = 0;
     mpfr_inits2(PRECISE_BITS, pre, y, (mpfr_ptr)0);
     double chain = dot(c, e, element, pre), x = mpfr_get_d(pre, RND);
-    act(p, y, pre);
+    act_mpfr(&p, y, pre);
     if (mpfr_number_p(y))
-        bound = isfinite(x) ? 2 * carried(p, pre, y, 4 * U * (fabs(x) + chain)) + act_loss(p, x, mpfr_get_d(y, RND))
+        bound = isfinite(x) ? 2 * act_mpfr_carried(&p, pre, y, 4 * U * (fabs(x) + chain)) +
+                                  act_mpfr_loss(&p, x, mpfr_get_d(y, RND))
                             : 4 * U * fabs(mpfr_get_d(y, RND));
     if (c->slot[TENON_LINEAR_RESIDUAL].tensor.dtype)
         mpfr_add_d(y, y, at(c, TENON_LINEAR_RESIDUAL, element), RND);

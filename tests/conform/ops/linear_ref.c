@@ -5,10 +5,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <tenon/ops/linear.h>
-#include "../conform.h"
+#include "../act_ref.h"
 
-#define U        0x1p-24
-#define FLOOR    0x1p-126
+#define U        ACT_REF_U
+#define FLOOR    ACT_REF_FLOOR
 #define HUGE_SUM 1.7e38 /* partial sums beyond may overflow in one order of summation and not in another */
 
 struct extents {
@@ -76,110 +76,25 @@ static double *widen_w(const struct conform_case *c, const struct extents *e)
     return w;
 }
 
-static double phi(double x)
+static struct act_ref act_of(const struct tenon_linear_params *p)
 {
-    return 0.5 * erfc(-x * 0.70710678118654752440);
+    return (struct act_ref){p->act, (double)p->alpha, (double)p->threshold};
 }
 
-static double sigmoid(double x)
-{
-    return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
-}
-
-/* (atan x + pi/2) / pi without cancelling for x far below zero. */
-static double arc(double x)
-{
-    return atan2(1, -x) * 0.31830988618379067154;
-}
-
-static double minus_infinity(const struct tenon_linear_params *p)
-{
-    double alpha = (double)p->alpha;
-    if (p->act == TENON_ACT_IDENTITY)
-        return -(double)INFINITY;
-    if (p->act == TENON_ACT_XATLU && alpha == 0)
-        return -0.31830988618379067154;
-    if (p->act == TENON_ACT_XSILU || p->act == TENON_ACT_XGELU || p->act == TENON_ACT_XATLU)
-        return alpha > 0 ? (double)INFINITY : alpha < 0 ? -(double)INFINITY : 0;
-    return 0;
-}
-
-static double act(const struct tenon_linear_params *p, double x)
-{
-    double alpha = (double)p->alpha, span = 1 + 2 * alpha;
-    if (isnan(x))
-        return x;
-    if (x == -(double)INFINITY)
-        return minus_infinity(p);
-    switch (p->act) {
-    case TENON_ACT_RELU:
-        return x > 0 ? x : 0;
-    case TENON_ACT_RELU2:
-        return x > 0 ? x * x : 0;
-    case TENON_ACT_SILU:
-        return x * sigmoid(x);
-    case TENON_ACT_GELU:
-        return x * phi(x);
-    case TENON_ACT_GELU_TANH: /* (1 + tanh z)/2 is sigmoid(2z) */
-        return x * sigmoid(2 * 0.7978845608 * (x + 0.044715 * x * x * x));
-    case TENON_ACT_GOLU:
-        return x * exp(-exp(-x));
-    case TENON_ACT_XSILU:
-        return x * (sigmoid(x) * span - alpha);
-    case TENON_ACT_XGELU:
-        return x * (phi(x) * span - alpha);
-    case TENON_ACT_XATLU:
-        return x * (arc(x) * span - alpha);
-    case TENON_ACT_FATRELU:
-        return x > (double)p->threshold ? x : 0;
-    default:
-        return x;
-    }
-}
-
-/* What evaluating the activation itself in f32 may cost: some ulps of the result, more where its argument's rounding is
- * magnified, and for the x-forms the cancellation of their two terms. */
-static double act_error(const struct tenon_linear_params *p, double x, double y)
-{
-    double magnified = 0;
-    switch (p->act) {
-    case TENON_ACT_IDENTITY:
-    case TENON_ACT_RELU:
-    case TENON_ACT_FATRELU:
-        return 0;
-    case TENON_ACT_RELU2:
-        return U * fabs(y);
-    case TENON_ACT_GELU:
-    case TENON_ACT_GELU_TANH:
-        magnified = fmin(2 * x * x, 200);
-        break;
-    case TENON_ACT_SILU:
-        magnified = fmin(2 * fabs(x), 200);
-        break;
-    case TENON_ACT_GOLU:
-        magnified = x < 0 ? fmin(exp(-x) * (2 + fabs(x)), 1e5) : 2;
-        break;
-    default:
-        return 16 * U * fabs(x) * (1 + 2 * fabs((double)p->alpha));
-    }
-    return U * fabs(y) * (16 + magnified) + FLOOR;
-}
-
-static double bound_of(const struct tenon_linear_params *p, const struct extents *e, const struct dot *dot, double x,
-                       double y)
+static double bound_of(const struct act_ref *p, const struct extents *e, const struct dot *dot, double x, double y)
 {
     double error = 4e-7 * sqrt(fmax(1, (double)e->k / 1024)) * dot->chain + dot->flushed + FLOOR * (double)(e->k + 1);
     if (dot->chain > HUGE_SUM)
         return (double)INFINITY;
     if (!isfinite(x) || !isfinite(y)) /* a limit like XATLU's -1/pi is rounded to f32 once */
         return isfinite(y) ? U * fabs(y) : 0;
-    return fmax(fabs(act(p, x + error) - y), fabs(act(p, x - error) - y)) + act_error(p, x, y);
+    return fmax(fabs(act_ref(p, x + error) - y), fabs(act_ref(p, x - error) - y)) + act_ref_error(p, x, y);
 }
 
 static void expect_element(const struct conform_case *c, const struct extents *e, const double *x, const double *w,
                            int64_t i, struct conform_want *want)
 {
-    const struct tenon_linear_params *p = (const void *)c->params;
+    const struct act_ref p = act_of((const void *)c->params);
     uint32_t dtype = c->slot[TENON_LINEAR_Y].tensor.dtype;
     struct dot dot = {0, 0, 0, 0};
     double pre, y, bound;
@@ -191,8 +106,8 @@ static void expect_element(const struct conform_case *c, const struct extents *e
     if (c->slot[TENON_LINEAR_BIAS].tensor.dtype)
         dot_add(&dot, at(c, TENON_LINEAR_BIAS, n), 0);
     pre = dot.sum + (isfinite(dot.sum) ? dot.lost : 0);
-    y = act(p, pre);
-    bound = bound_of(p, e, &dot, pre, y);
+    y = act_ref(&p, pre);
+    bound = bound_of(&p, e, &dot, pre, y);
     if (c->slot[TENON_LINEAR_RESIDUAL].tensor.dtype)
         y += at(c, TENON_LINEAR_RESIDUAL, i);
     if (isfinite(y))
