@@ -107,6 +107,9 @@ struct product_tile {
     float *c;
     int64_t c_stride;
     int accumulate; /* 0: the sum is stored into C; 1: added to it */
+    /* Memory that will be packed after this, or NULL: a step of k asks for it and goes soon_step bytes on. */
+    const void *soon;
+    int64_t soon_step;
 };
 
 /* acc = one lane of the tile. */
@@ -114,14 +117,17 @@ SIMD_FN void product_lane(const struct product_tile *t, const int mr, const int 
                           vf (*acc)[PRODUCT_NV])
 {
     const float *a = t->a + l * t->a_stride, *b = t->b + l * t->b_stride;
+    const uintptr_t step = t->soon ? (uintptr_t)t->soon_step : 0;
+    uintptr_t soon = t->soon ? (uintptr_t)t->soon + (uintptr_t)(l * t->len) * step : (uintptr_t)a;
     UNROLL
     for (int i = 0; i < mr; i++) {
         UNROLL
         for (int v = 0; v < nv; v++)
             acc[i][v] = vf_zero();
     }
-    for (int64_t j = 0; j < t->len; j++, a += mr, b += PRODUCT_NR) {
+    for (int64_t j = 0; j < t->len; j++, a += mr, b += PRODUCT_NR, soon += step) {
         vf column[PRODUCT_NV];
+        simd_prefetch((const void *)soon);
         /* Lanes and panels lie one after the other, so this also crosses pages, where the hardware stops. */
         simd_prefetch((const void *)((uintptr_t)a + PRODUCT_AHEAD * sizeof(float) * (uintptr_t)mr));
         UNROLL
