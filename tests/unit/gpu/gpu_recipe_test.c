@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <tenon/ops/linear.h>
+#include <tenon/ops/moe_ffn.h>
 #include <tenon/ops/softmax.h>
 #include <tenon/ops/softmax_merge.h>
 #include "../../../shaders/gpu.h"
@@ -117,6 +118,32 @@ static void large_linear(int64_t m, int64_t n, int64_t k, uint32_t trans)
     check_one(name, TENON_OPNUM_linear, &params, tensors, 1);
 }
 
+/* Weights beyond 2 GiB are cut by experts, rows by what the scratch takes; one matrix must not span 2 GiB. */
+static void large_ffn(int64_t rows, int64_t experts, int64_t d, int64_t f, int must)
+{
+    struct tenon_moe_ffn_params params;
+    struct tenon_tensor tensors[TENON_MOE_FFN_N_TENSORS] = {{0}};
+    char name[96];
+    tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_moe_ffn), &params);
+    params.glu = TENON_MOE_FFN_GLU2;
+    tensors[TENON_MOE_FFN_X] = tensors[TENON_MOE_FFN_Z] = tenon_tensor_make(TENON_BF16, 2, (int64_t[]){rows, d});
+    tensors[TENON_MOE_FFN_OFFSETS] = tenon_tensor_make(TENON_I32, 1, (int64_t[]){experts + 1});
+    tensors[TENON_MOE_FFN_WG] = tensors[TENON_MOE_FFN_WU] =
+        tenon_tensor_make(TENON_BF16, 3, (int64_t[]){experts, f, d});
+    tensors[TENON_MOE_FFN_WD] = tenon_tensor_make(TENON_BF16, 3, (int64_t[]){experts, d, f});
+    snprintf(name, sizeof(name), "moe_ffn %lld rows, E %lld, D %lld, F %lld", (long long)rows, (long long)experts,
+             (long long)d, (long long)f);
+    if (must) {
+        check_one(name, TENON_OPNUM_moe_ffn, &params, tensors, 1);
+        return;
+    }
+    struct gpu_recipe recipe = {.host = &gpu_host};
+    gpu_host_message[0] = 0;
+    const int32_t status = gpu_op_find(TENON_OPNUM_moe_ffn)->recipe(&params, tensors, &devices[0], &recipe);
+    ok(status == TENON_E_UNSUPPORTED && strstr(gpu_host_message, "2 GiB"), "%s: %s", name, gpu_host_message);
+    gpu_recipe_finish(&recipe);
+}
+
 /* No number of parts is too large for the loops, but 2 GiB of m or of factors are for the addresses. */
 static void many_parts(int64_t parts, int64_t dv, int must)
 {
@@ -193,6 +220,11 @@ int main(void)
     large_linear(3, 3, 40000000, 0);
     large_linear(784, 10, 60000000, 1);
     large_linear(5, 7, 0, 0);
+    large_ffn(8, 256, 7168, 2048, 1);
+    large_ffn(1000000, 64, 1024, 512, 1);
+    large_ffn(3, 70000, 16, 16, 1);
+    large_ffn(0, 4, 16, 16, 1);
+    large_ffn(5, 2, 40000, 40000, 0);
     cache();
     return tap_done();
 }
