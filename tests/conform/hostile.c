@@ -120,6 +120,19 @@ static struct tenon_tensor *fresh_tensor(struct spoiler *s, uint32_t i, int32_t 
     return &fresh(s, status, s->contract->tensors[i].name, how)->c.slot[i].tensor;
 }
 
+/* Whether no other tensor has the first axis of this one, by its name in the contract: "[V,K]" with the only V. */
+static int first_axis_is_own(const struct tenon_op_contract *contract, uint32_t i)
+{
+    const char *shape = contract->tensors[i].shape;
+    char axis[16];
+    if (sscanf(shape, "[%15[A-Za-z]", axis) != 1)
+        return 0;
+    for (uint32_t j = 0; j < contract->n_tensors; j++)
+        if (j != i && strstr(contract->tensors[j].shape, axis))
+            return 0;
+    return 1;
+}
+
 static void spoil_tensor(struct spoiler *s, uint32_t i)
 {
     struct conform_case c;
@@ -158,7 +171,7 @@ static void spoil_tensor(struct spoiler *s, uint32_t i)
         fresh_tensor(s, i, TENON_E_ALIAS, "with rows on top of each other")->stride[0] = 0;
         emit(s);
     }
-    if (role == TENON_IN_OPT) {
+    if (role == TENON_IN_OPT && !first_axis_is_own(s->contract, i)) {
         fresh_tensor(s, i, TENON_E_SHAPE, "with a first axis of another length")->dim[0] = 2 * t->dim[0] + 101;
         emit(s);
     }
