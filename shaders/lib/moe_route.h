@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright The Tenon authors
+ *
+ * What the kernels of moe_route share: where the scratch of some rows has what, and the functions whose bits are the
+ * CPU's, also where fma is not fused and divisions are not rounded correctly. Needs num.h and order.h. */
+#ifndef TN_LIB_MOE_ROUTE_H
+#define TN_LIB_MOE_ROUTE_H
+
+/* `options`: the recipe makes the same. */
+#define MR_SCORE (options & 7u)
+#define MR_SELECT ((options >> 3) & 15u)
+#define MR_NORM ((options >> 7) & 3u)
+#define MR_WEIGHT ((options >> 9) & 3u)
+#define MR_DROP (options & 0x800u)
+#define MR_NOISE (options & 0x1000u)
+#define MR_SECOND (options & 0x2000u)     /* noise for all slots but the first */
+#define MR_HAS_MASK (options & 0x4000u)
+#define MR_HAS_VALID (options & 0x8000u)
+#define MR_HAS_BIAS (options & 0x10000u)
+#define MR_HAS_GAIN (options & 0x20000u)
+#define MR_BY_SCORE (options & 0x40000u)  /* keys are scores with bias */
+#define MR_FINITE (options & 0x80000u)    /* +Inf is NaN */
+#define MR_READS (options & 0x100000u)
+#define MR_CLEAN (options & 0x200000u)    /* the softmax without noise is needed */
+#define MR_SUMS (options & 0x400000u)     /* that of z */
+#define MR_LOSSES (options & 0x800000u)
+#define MR_LEVELS (options & 0x1000000u)
+#define MR_SORTED (options & 0x2000000u)  /* the list is a row's keys in order, with all their indices */
+#define MR_SCALED (options & 0x4000000u)
+#define MR_SCORES (options & 0x8000000u)  /* of all experts */
+
+#define MR_SOFTMAX 0u
+#define MR_SIGMOID 1u
+#define MR_RELU 2u
+#define MR_RELU_RMS 3u
+#define MR_IDENTITY 4u
+
+#define MR_TOPK 0u
+#define MR_THRESH 1u
+#define MR_POSITIVE 2u
+#define MR_ALL 3u
+#define MR_CHOICE 4u
+#define MR_TABLE 5u
+#define MR_RANDOM 6u
+#define MR_SOFT 7u
+#define MR_PREFIX 8u
+
+/* The scratch of `count` rows of `columns` logits with `slots` slots: z, logits without noise or what goes by noise, s,
+ * states, slots, weights; then lists of `pitch` keys, `lists` of them, and as many of indices. */
+#define MR_STATE_WORDS 16u
+#define MR_Z(row, e) ((row) * columns + (e))
+#define MR_OTHER(row, e) ((count + (row)) * columns + (e))
+#define MR_S(row, e) ((2u * count + (row)) * columns + (e))
+#define MR_STATE(row, i) (3u * count * columns + (row) * MR_STATE_WORDS + (i))
+#define MR_SLOT(row, j) (count * (3u * columns + MR_STATE_WORDS) + (row) * slots + (j))
+#define MR_W(row, j) (count * (3u * columns + MR_STATE_WORDS + slots) + (row) * slots + (j))
+#define MR_KEY(list, i) (count * (3u * columns + MR_STATE_WORDS + 2u * slots) + (list) * pitch + (i))
+#define MR_INDEX(list, i) (count * (3u * columns + MR_STATE_WORDS + 2u * slots) + (lists + (list)) * pitch + (i))
+
+/* Words of a state. */
+#define MR_ROW 0u /* bits: */
+#define MR_ROW_BAD 1u
+#define MR_ROW_EMPTY 2u
+#define MR_ROW_ODD 4u /* a NaN or +Inf among the logits */
+#define MR_ROW_VALID 8u
+#define MR_ROW_NONE 16u /* no logit above -Inf */
+#define MR_TOP 1u
+#define MR_INVERSE 2u
+#define MR_CLEAN_TOP 3u
+#define MR_CLEAN_INVERSE 4u
+#define MR_RMS 5u       /* of logits times 2^-MR_RMS_BITS */
+#define MR_RMS_BITS 6u
+#define MR_BEST 7u      /* the first of the best */
+#define MR_SQUARE 8u    /* pairs: lse^2, entropy, sum of the positive */
+#define MR_ENTROPY 10u
+#define MR_POSITIVES 12u
+
+/* A candidate's key: that of lib/order.h, but a NaN comes after all numbers, and -Inf is none. */
+#define MR_NONE TN_ORDER_NONE
+#define MR_NAN TN_ORDER_NEG_INF
+
+TN_FN int mr_key(uint bits)
+{
+    int b = tn_as_int(bits);
+    int key = b ^ ((b >> 31) & 0x7fffffff);
+    key = bits == 0x80000000u ? 0 : key;
+    key = bits == TN_NEG_INF_BITS ? MR_NONE : key;
+    return (bits & 0x7fffffffu) > TN_INF_BITS ? MR_NAN : key;
+}
+
+/* The key in the total order, and the bits of a key in it. */
+TN_FN int mr_ordered(int key)
+{
+    return key == MR_NONE ? TN_ORDER_NEG_INF : (key == MR_NAN ? TN_ORDER_NAN : key);
+}
+
+TN_FN uint mr_key_bits(int key)
+{
+    uint bits = tn_as_uint(key ^ ((key >> 31) & 0x7fffffff));
+    return key == TN_ORDER_NAN ? TN_NAN_BITS : bits;
+}
+
+TN_FN int mr_order_key(uint bits)
+{
+    int key = mr_key(bits);
+    return mr_ordered(key);
+}
+
+TN_FN uint mr_normal_bits(uint bits)
+{
+    return (bits & 0x7fffffffu) < 0x00800000u ? 0u : bits;
+}
+
+/* a * b of finite numbers, below the normal ones 0. */
+TN_FN float mr_mul(float a, float b)
+{
+    TN_PRECISE float p = a * b;
+    return tn_float(mr_normal_bits(tn_bits(p)));
+}
+
+/* exp(z - top) for finite z <= top: the bits of vf_exp of the CPU. */
+TN_FN float mr_exp(float z, float top)
+{
+    TN_PRECISE float half_apart = z * 0.5f - top * 0.5f;
+    TN_PRECISE float apart = z - top;
+    float d = half_apart < -50.0f ? -100.0f : apart;
+    float c = tn_fmax(d, -87.5f);
+    TN_PRECISE float n = tn_fma_exact(c, 1.44269502f, 12582912.0f) - 12582912.0f;
+    float t = tn_fma_exact(n, -0.693147182f, c);
+    t = tn_fma_exact(n, 1.90465421e-09f, t);
+    float s = tn_fma_exact(0.0013734526f, t, 0.008370584f);
+    s = tn_fma_exact(s, t, 0.04166963f);
+    s = tn_fma_exact(s, t, 0.16666503f);
+    s = tn_fma_exact(s, t, 0.4999999f);
+    TN_PRECISE float square = t * t;
+    TN_PRECISE float m = tn_fma_exact(square, s, t) + 1.0f;
+    float r = tn_float(tn_bits(m) + (tn_as_uint(tn_int(n)) << 23));
+    return d < -87.33654f ? 0.0f : r;
+}
+
+/* The same of bits, 0 for -Inf. */
+TN_FN float mr_exp_bits(uint z, float top)
+{
+    bool some = z != TN_NEG_INF_BITS;
+    float e = mr_exp(some ? tn_float(z) : top, top);
+    return some ? e : 0.0f;
+}
+
+/* a / b rounded once, for positive a and b whose quotient and its last digit times b are normal. */
+TN_FN float mr_div(float a, float b)
+{
+    TN_PRECISE float q = a / b;
+    tn_pair p = tn_two_prod(q, b);
+    TN_PRECISE float rest = (a - p.hi) - p.lo;
+    q = q + rest / b;
+    p = tn_two_prod(q, b);
+    rest = (a - p.hi) - p.lo;
+    uint bits = tn_bits(q);
+    float unit = tn_float((bits & 0x7f800000u) - (24u << 23)); /* half the spacing at q */
+    TN_PRECISE float up = unit * b;
+    float down = (bits & 0x007fffffu) == 0u ? up * 0.5f : up;
+    bits = rest > up ? bits + 1u : bits;
+    bits = rest < -down ? bits - 1u : bits;
+    return tn_float(bits);
+}
+
+/* Sums of exp, in any order: whole multiples of 2^-14, and of 2^-40 below that. */
+TN_STRUCT(mr_sum) { uint hi; uint lo; };
+
+TN_FN mr_sum mr_add(mr_sum sum, float e)
+{
+    mr_sum r;
+    TN_PRECISE float moved = e + 7.62939453125e-06f;
+    TN_PRECISE float rounded = moved - 7.62939453125e-06f;
+    float x = (e < 7.62939453125e-06f ? rounded : e) * 16384.0f;
+    uint whole = tn_uint(x);
+    TN_PRECISE float part = (x - tn_real(whole)) * 67108864.0f;
+    uint low = sum.lo + tn_uint(part);
+    r.hi = sum.hi + whole + (low >> 26);
+    r.lo = low & 0x3ffffffu;
+    return r;
+}
+
+/* Rounded to the nearest float: the lower parts to odd first. */
+TN_FN float mr_sum_float(mr_sum sum)
+{
+    uint p2 = sum.hi >> 12;
+    uint p1 = ((sum.hi & 0xfffu) << 7) | (sum.lo >> 19);
+    uint p0 = sum.lo & 0x7ffffu;
+    uint low = (p1 << 5) | (p0 >> 14);
+    low = (p0 & 0x3fffu) != 0u ? low | 1u : low;
+    TN_PRECISE float high = tn_real(p2) * 0.25f;
+    TN_PRECISE float all = high + tn_real(low) * 1.490116119384765625e-08f;
+    return all;
+}
+
+TN_FN float mr_sigmoid(uint bits)
+{
+    float size = tn_float(min(bits & 0x7fffffffu, 0x43000000u)); /* 128 and more: 0 */
+    float e = mr_exp(-size, 0.0f);
+    TN_PRECISE float below = 1.0f + e;
+    bool negative = (bits >> 31) != 0u && bits != 0x80000000u;
+    float above = negative ? e : 1.0f;
+    float y = mr_div(above > 0.0f ? above : 1.0f, below);
+    return above > 0.0f ? y : 0.0f;
+}
+
+TN_FN uint mr_is_nan(uint bits)
+{
+    return (bits & 0x7fffffffu) > TN_INF_BITS ? 1u : 0u;
+}
+
+#endif
