@@ -27,15 +27,21 @@ files_of OP_HEADER_FILES 'plugin-api/tenon/ops/@.h'
 files_of OP_CONTRACTS 'plugin-api/ops/@_op*.c'
 files_of OP_CPU 'backends/cpu/ops/@_cpu*.c'
 files_of OP_CPU_HEADER_FILES 'backends/cpu/ops/@_cpu*.h'
-files_of OP_GPU 'shaders/@_gpu*.c'
+files_of OP_GPU 'shaders/@_gpu*.[ch]'
 files_of OP_CONTRACT_TESTS 'tests/abi/ops/@_contract*.c'
 files_of OP_FAULTS 'tests/conform/faulty/@_faults*.c'
 files_of OP_WRONG 'tests/conform/faulty/@_wrong*.c'
 files_of OP_MPFR 'tests/conform/ops/@_mpfr*.c'
 files_of OP_REFERENCES 'tests/conform/ops/@_ref*.c' 'tests/conform/ops/@_suite*.[ch]'
-# A kernel belongs to no operator alone (several recipes may launch it), so all of them are listed.
-printf 'GPU_KERNELS ='
-for file in shaders/*.k; do
-    [ -e "$file" ] && printf ' \\\n\t%s' "$file"
-done
-printf '\n'
+# all_of VARIABLE FILE...
+all_of() {
+    printf '%s =' "$1"
+    shift
+    for file; do
+        [ -e "$file" ] && printf ' \\\n\t%s' "$file"
+    done
+    printf '\n'
+}
+# A kernel belongs to no operator alone (several recipes may launch it), nor does what kernels include.
+all_of GPU_KERNELS shaders/*.k
+all_of GPU_DIALECT shaders/prelude.h shaders/lib/*.h
