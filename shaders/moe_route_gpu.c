@@ -435,7 +435,7 @@ static int32_t add_all(struct job *job)
     }
     if (!fits(&at) || (job->losses && chunk < job->tokens && chunk % TILE))
         return refuse(job, "logits: so many tokens and experts are beyond what a GPU launch can address");
-    job->recipe->scratch = at.end;
+    job->recipe->scratch = at.end + FLAGS_BYTES; /* an empty region begins at the end, and is bound all the same */
     if (!tenon__route_add_clears(job, &at))
         return TENON_E_NOMEM;
     if (job->tokens == 0 && choice && !add_chunk(job, &at, 0))

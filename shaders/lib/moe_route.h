@@ -210,4 +210,34 @@ TN_FN uint mr_is_nan(uint bits)
     return (bits & 0x7fffffffu) > TN_INF_BITS ? 1u : 0u;
 }
 
+/* 1/2 + u (3/2 - 2 u^2) between -gamma/2 and gamma/2, of the bits of a number. */
+TN_FN float mr_step(uint bits, float gamma, float gamma_inverse)
+{
+    float x = tn_float((bits & 0x7fffffffu) == TN_INF_BITS ? (bits & 0x80000000u) | 0x7f7fffffu : bits);
+    float half_gamma = 0.5f * gamma;
+    bool low = x <= -half_gamma;
+    bool high = x >= half_gamma;
+    TN_PRECISE float u = (low || high ? 0.0f : x) * gamma_inverse;
+    TN_PRECISE float square = u * u;
+    TN_PRECISE float slope = 1.5f - 2.0f * square;
+    TN_PRECISE float rise = u * slope;
+    TN_PRECISE float y = 0.5f + rise;
+    y = y < 0.0f ? 0.0f : (y > 1.0f ? 1.0f : y);
+    return low ? 0.0f : (high ? 1.0f : y);
+}
+
+/* A share of two levels: the softmax of the groups, times that inside the group of rank `rank`. */
+TN_FN float mr_level_weight(TN_BUF groups, TN_BUF inner, uint row, uint rank, uint group, uint e, uint count, uint parts,
+                            uint each, uint picked)
+{
+    uint state = 3u * count * parts + row * MR_STATE_WORDS;
+    float y = mr_exp_bits(TN_W(groups, row * parts + group), tn_float(TN_W(groups, state + MR_TOP)));
+    y = mr_mul(y, tn_float(TN_W(groups, state + MR_INVERSE)));
+    uint own = row * picked + rank;
+    uint own_state = 3u * count * picked * each + own * MR_STATE_WORDS;
+    float x = mr_exp_bits(TN_W(inner, own * each + e), tn_float(TN_W(inner, own_state + MR_TOP)));
+    x = mr_mul(x, tn_float(TN_W(inner, own_state + MR_INVERSE)));
+    return mr_mul(x, y);
+}
+
 #endif

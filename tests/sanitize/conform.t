@@ -27,7 +27,7 @@ for device in ${TENON_SANITIZE_DEVICES:-cpu vulkan}; do
     n=$((n + 1))
     rm -f "$scratch"/report.*
     begin=$(date +%s)
-    "$tenon" conform --device "$device" --level quick --timeout 900 >"$scratch/out" 2>"$scratch/err"
+    "$tenon" conform --device "$device" --level quick --timeout 900 --jobs "$(nproc)" >"$scratch/out" 2>"$scratch/err"
     status=$?
     seconds=$(($(date +%s) - begin))
     if [ $status -eq 3 ]; then

@@ -18,11 +18,11 @@
 
 /* Latency is hidden by the other subgroups of a SIMD. Two is what the tiles of a matrix product leave on GCN. */
 #define SUBGROUPS_MIN 2
-#define CASES 60 /* of each operator */
+#define CASES 30 /* of each operator */
 
 static const struct tenon_backend *backend;
 static struct tenon_device *device;
-static struct tenon_plan *plans[512];
+static struct tenon_plan *plans[1024];
 static uint32_t n_plans;
 
 static void plan(uint32_t op, uint32_t n_tensors, const struct tenon_tensor *tensors, const void *params)
