@@ -22,6 +22,10 @@ code tests/tap.c | grep -q tap_done || { echo "1..0 # SKIP $CC cannot strip comm
 shared=$(find plugin-api host shaders backends tests/conform bench \( -name '*.c' -o -name '*.h' -o -name '*.k' \) |
     LC_ALL=C sort)
 ops=$(sed -n 's/^TENON_OP([0-9]*, *\([a-z0-9_]*\)).*/\1/p' plugin-api/tenon/ops.def)
+# Without comments, once a file.
+for file in $shared; do
+    mkdir -p "$tmp/${file%/*}" && code "$file" >"$tmp/$file"
+done
 for op in $ops; do
     bad=
     own=0
@@ -41,15 +45,16 @@ for op in $ops; do
         # Not of the shared path: a peer of the benchmark maps operators to another library; tests and the faults that they plant use operators.
         bench/peers/* | *_test.c | tests/conform/faulty/*) continue ;;
         esac
+        grep -qi "$op" "$tmp/$file" || continue
         # The files of another operator may have the word as one of their own (softmax is a function, and a value of attributes), but
         # not what the operator itself has: its number, its params, its functions.
         word="(^|[^a-z])${op}([^a-z]|\$)"
         for other in $ops; do
-            case $(basename "$file") in
+            case ${file##*/} in
             "${other}"[_.]* | "catalog_${other}"[_.]*) [ "$other" = "$op" ] || word="(tenon_|tenon__|tenon_opnum_|ops/)${op}([^a-z]|\$)" ;;
             esac
         done
-        code "$file" | sed "$longer" | grep -inE "$word" > "$tmp/hits" &&
+        sed "$longer" "$tmp/$file" | grep -inE "$word" > "$tmp/hits" &&
             bad="$bad
 $(sed "s|^|# $file: |" "$tmp/hits")"
     done
