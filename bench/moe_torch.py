@@ -35,7 +35,7 @@ gate_up = torch.cat((gate, up), 1)  # one product instead of two: the better cas
 
 
 def route(x):
-    value, idx = torch.topk(F.linear(x, router).float(), K, dim=-1)
+    value, idx = torch.topk(F.linear(x.float(), router.float()), K, dim=-1)  # bf16 logits would choose other experts
     return torch.softmax(value, -1).to(x.dtype), idx
 
 
