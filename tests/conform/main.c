@@ -30,6 +30,7 @@ static const char usage[] =
     "  --seed N         seed of the inputs\n"
     "  --case N         one case, as a failure's repro line says\n"
     "  --every N        each N-th case of an operator (1), for slow machines\n"
+    "  --most N         N cases of an operator at most, from its whole range\n"
     "  --matrix         every device against every other: exact cases bit for bit, the rest within bounds\n"
     "  --format FORMAT  tap (default), json, junit or html\n"
     "  --report DIR     also write report.jsonl, card.json and card.txt there\n"
@@ -107,8 +108,18 @@ enum {
     OPT_STOP,
     OPT_JOBS,
     OPT_EVERY,
+    OPT_MOST,
     OPT_HELP
 };
+
+static int at_least_one(const char *option, const char *word, uint64_t *value)
+{
+    if (number(option, word, value))
+        return -1;
+    if (*value == 0)
+        fprintf(stderr, "tenon conform: %s \"%s\": must be at least 1\n", option, word);
+    return *value ? 0 : -1;
+}
 
 static int take_option(struct options *o, int option, const char *word)
 {
@@ -151,13 +162,9 @@ static int take_option(struct options *o, int option, const char *word)
         o->only = (int64_t)value;
         return 0;
     case OPT_EVERY:
-        if (number("--every", word, &o->every))
-            return -1;
-        if (o->every == 0) {
-            fprintf(stderr, "tenon conform: --every \"%s\": must be at least 1\n", word);
-            return -1;
-        }
-        return 0;
+        return at_least_one("--every", word, &o->every);
+    case OPT_MOST:
+        return at_least_one("--most", word, &o->most);
     case OPT_JOBS:
         if (number("--jobs", word, &value))
             return -1;
@@ -190,8 +197,9 @@ static int parse(struct options *o, int argc, char **argv)
         {"matrix", 0, NULL, OPT_MATRIX}, {"format", 1, NULL, OPT_FORMAT},
         {"report", 1, NULL, OPT_REPORT}, {"timeout", 1, NULL, OPT_TIMEOUT},
         {"stop", 0, NULL, OPT_STOP},     {"jobs", 1, NULL, OPT_JOBS},
-        {"every", 1, NULL, OPT_EVERY},   {"threads", 1, NULL, OPT_THREADS},
-        {"help", 0, NULL, OPT_HELP},     {NULL, 0, NULL, 0},
+        {"every", 1, NULL, OPT_EVERY},   {"most", 1, NULL, OPT_MOST},
+        {"threads", 1, NULL, OPT_THREADS}, {"help", 0, NULL, OPT_HELP},
+        {NULL, 0, NULL, 0},
     };
     int option;
     optind = 0; /* the command has parsed its own words with the same function */
@@ -237,7 +245,7 @@ static uint64_t count_all(const struct options *o)
         if (!suite_selected(o, tenon_op_contract_by_number(op->op)->name))
             continue;
         case_range(o, op, &begin, &end);
-        n += (end - begin + o->every - 1) / o->every + suite_hostile_count(op);
+        n += suite_share(o, op, end - begin) + suite_hostile_count(op);
     }
     return o->only >= 0 ? 1 : n;
 }
@@ -256,7 +264,7 @@ static void run_all(void *context)
         if (o->only < 0 || (uint64_t)o->only >= HOSTILE_FIRST)
             suite_hostile(suite, op, HOSTILE_FIRST);
         case_range(o, op, &begin, &end);
-        for (uint64_t n = begin; n < end && !report_stopped(&suite->report); n += o->every)
+        for (uint64_t n = begin; n < end && !report_stopped(&suite->report); n += suite_stride(o, op))
             if (report_turn(&suite->report))
                 suite_case(suite, op, n);
     }
@@ -286,6 +294,7 @@ int tenon__conform_main(int argc, char **argv)
                               .timeout = DEFAULT_TIMEOUT,
                               .jobs = 1,
                               .every = 1,
+                              .most = UINT64_MAX,
                               .threads = {1, 2, 3, 7},
                               .n_threads = 4,
                               .profile = profile_by_name("core")};

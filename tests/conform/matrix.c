@@ -170,7 +170,7 @@ static void matrix_run(void *context)
             continue;
         uint64_t begin = o->only < 0 ? 0 : (uint64_t)o->only, end = o->only < 0 ? op->cases[o->level] : begin + 1;
         for (uint64_t n = begin; n < end && n < op->cases[CONFORM_SOAK] && !report_stopped(&m->report);
-             n += o->every)
+             n += suite_stride(o, op))
             if (report_turn(&m->report))
                 matrix_case(m, op, n);
     }
@@ -192,7 +192,7 @@ int suite_matrix(const struct options *options)
     } else {
         for (uint32_t i = 0; (op = conform_op_at(i)) != NULL; i++)
             if (suite_selected(options, tenon_op_contract_by_number(op->op)->name))
-                total += (op->cases[options->level] + options->every - 1) / options->every;
+                total += suite_share(options, op, op->cases[options->level]);
         if (report_begin(&m->report, options, NULL, options->only < 0 ? total : 1) == 0) {
             for (uint32_t i = 0; i < m->n && options->format == FORMAT_TAP; i++)
                 printf("# executor %s: %s\n", m->device[i].name, m->device[i].opened.info.name);

@@ -20,6 +20,19 @@ int suite_selected(const struct options *options, const char *name)
     return !options->op || fnmatch(options->op, name, 0) == 0;
 }
 
+uint64_t suite_stride(const struct options *options, const struct conform_op *op)
+{
+    uint64_t n = op->cases[options->level], most = options->most < n ? options->most : n;
+    uint64_t stride = most ? (n + most - 1) / most : 1;
+    return stride > options->every ? stride : options->every;
+}
+
+uint64_t suite_share(const struct options *options, const struct conform_op *op, uint64_t n)
+{
+    uint64_t stride = suite_stride(options, op);
+    return n / stride + (n % stride != 0);
+}
+
 /* ---- profiles ---- */
 
 static int demands_nothing(const struct conform_case *c)

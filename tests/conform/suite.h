@@ -21,7 +21,7 @@ struct options {
     const char *device, *plugin, *isa, *op, *report;
     const struct profile *profile;
     int level, format, matrix, have_seed, stop;
-    uint64_t seed, every;
+    uint64_t seed, every, most;
     int64_t only; /* --case, else -1 */
     uint32_t jobs, n_threads;
     int threads[MAX_WORKERS];
@@ -133,6 +133,9 @@ struct suite {
 
 uint64_t suite_seed(const struct options *options);
 int suite_selected(const struct options *options, const char *name);
+/* From one case of the operator that --every and --most choose to the next, and how many of n in a row they choose. */
+uint64_t suite_stride(const struct options *options, const struct conform_op *op);
+uint64_t suite_share(const struct options *options, const struct conform_op *op, uint64_t n);
 /* One run of a case on a device: status, and `got` filled. why is set when the device failed. */
 int suite_attempt(struct device *device, const struct conform_case *c, struct conform_case *got, uint32_t place,
                   struct device_answer *answer, struct result *result);
