@@ -190,15 +190,24 @@ static int take_option(struct options *o, int option, const char *word)
 static int parse(struct options *o, int argc, char **argv)
 {
     static const struct option table[] = {
-        {"device", 1, NULL, OPT_DEVICE}, {"plugin", 1, NULL, OPT_PLUGIN},
-        {"isa", 1, NULL, OPT_ISA},       {"level", 1, NULL, OPT_LEVEL},
-        {"op", 1, NULL, OPT_OP},         {"profile", 1, NULL, OPT_PROFILE},
-        {"seed", 1, NULL, OPT_SEED},     {"case", 1, NULL, OPT_CASE},
-        {"matrix", 0, NULL, OPT_MATRIX}, {"format", 1, NULL, OPT_FORMAT},
-        {"report", 1, NULL, OPT_REPORT}, {"timeout", 1, NULL, OPT_TIMEOUT},
-        {"stop", 0, NULL, OPT_STOP},     {"jobs", 1, NULL, OPT_JOBS},
-        {"every", 1, NULL, OPT_EVERY},   {"most", 1, NULL, OPT_MOST},
-        {"threads", 1, NULL, OPT_THREADS}, {"help", 0, NULL, OPT_HELP},
+        {"device", 1, NULL, OPT_DEVICE},
+        {"plugin", 1, NULL, OPT_PLUGIN},
+        {"isa", 1, NULL, OPT_ISA},
+        {"level", 1, NULL, OPT_LEVEL},
+        {"op", 1, NULL, OPT_OP},
+        {"profile", 1, NULL, OPT_PROFILE},
+        {"seed", 1, NULL, OPT_SEED},
+        {"case", 1, NULL, OPT_CASE},
+        {"matrix", 0, NULL, OPT_MATRIX},
+        {"format", 1, NULL, OPT_FORMAT},
+        {"report", 1, NULL, OPT_REPORT},
+        {"timeout", 1, NULL, OPT_TIMEOUT},
+        {"stop", 0, NULL, OPT_STOP},
+        {"jobs", 1, NULL, OPT_JOBS},
+        {"every", 1, NULL, OPT_EVERY},
+        {"most", 1, NULL, OPT_MOST},
+        {"threads", 1, NULL, OPT_THREADS},
+        {"help", 0, NULL, OPT_HELP},
         {NULL, 0, NULL, 0},
     };
     int option;
