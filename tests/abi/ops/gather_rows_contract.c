@@ -4,24 +4,12 @@
 
 #include "../contract.h"
 
-static struct call good; /* 3 by 5 rows of 7 columns from a table of 11 */
+CONTRACT_OF(gather_rows); /* 3 by 5 rows of 7 columns from a table of 11 */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
 #define TABLE t[TENON_GATHER_ROWS_TABLE]
 #define IDX   t[TENON_GATHER_ROWS_IDX]
 #define Y     t[TENON_GATHER_ROWS_Y]
 #define FLAGS t[TENON_GATHER_ROWS_FLAGS]
-
-static struct tenon_gather_rows_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
 
 static void test_shapes(void)
 {

@@ -6,27 +6,14 @@
 
 #include "../contract.h"
 
-static struct call good; /* x [3,64], w [5,64] -> y [3,5] */
+CONTRACT_OF(linear); /* x [3,64], w [5,64] -> y [3,5] */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
-#define PARAMS(call) params_of(&(call))
-#define X            t[TENON_LINEAR_X]
-#define W            t[TENON_LINEAR_W]
-#define W_SCALE      t[TENON_LINEAR_W_SCALE]
-#define BIAS         t[TENON_LINEAR_BIAS]
-#define RESIDUAL     t[TENON_LINEAR_RESIDUAL]
-#define Y            t[TENON_LINEAR_Y]
-
-static struct tenon_linear_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
+#define X        t[TENON_LINEAR_X]
+#define W        t[TENON_LINEAR_W]
+#define W_SCALE  t[TENON_LINEAR_W_SCALE]
+#define BIAS     t[TENON_LINEAR_BIAS]
+#define RESIDUAL t[TENON_LINEAR_RESIDUAL]
+#define Y        t[TENON_LINEAR_Y]
 
 static void test_shapes(void)
 {

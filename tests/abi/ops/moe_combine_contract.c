@@ -6,15 +6,8 @@
 
 #include "../contract.h"
 
-static struct call good; /* 3 by 5 tokens of 2 slots, 11 rows of 7 columns, every tensor */
+CONTRACT_OF(moe_combine); /* 3 by 5 tokens of 2 slots, 11 rows of 7 columns, every tensor */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
 #define ZP       t[TENON_MOE_COMBINE_ZP]
 #define POS      t[TENON_MOE_COMBINE_POS]
 #define W        t[TENON_MOE_COMBINE_W]
@@ -22,11 +15,6 @@ static struct call good; /* 3 by 5 tokens of 2 slots, 11 rows of 7 columns, ever
 #define RESIDUAL t[TENON_MOE_COMBINE_RESIDUAL]
 #define Y        t[TENON_MOE_COMBINE_Y]
 #define FLAGS    t[TENON_MOE_COMBINE_FLAGS]
-
-static struct tenon_moe_combine_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
 
 static void test_shapes(void)
 {

@@ -6,17 +6,8 @@
 
 #include "../contract.h"
 
-static struct call good; /* 3 by 5 tokens of 2 slots, 4 experts, 30 rows of 7 columns, every tensor */
+CONTRACT_OF(moe_dispatch); /* 3 by 5 tokens of 2 slots, 4 experts, 30 rows of 7 columns, every tensor */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        struct tenon_moe_dispatch_params *p = params_of(&c);                                                           \
-        (void)p;                                                                                                       \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
 #define IDX     t[TENON_MOE_DISPATCH_IDX]
 #define W       t[TENON_MOE_DISPATCH_W]
 #define X       t[TENON_MOE_DISPATCH_X]
@@ -28,36 +19,33 @@ static struct call good; /* 3 by 5 tokens of 2 slots, 4 experts, 30 rows of 7 co
 #define XP      t[TENON_MOE_DISPATCH_XP]
 #define FLAGS   t[TENON_MOE_DISPATCH_FLAGS]
 
-static struct tenon_moe_dispatch_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
-
 static void test_params(void)
 {
-    SPOIL(TENON_E_ARG, "experts = 0: must be within [1, 65536]", p->experts = 0);
-    SPOIL(TENON_E_ARG, "experts = 65537", p->experts = 65537);
-    SPOIL(TENON_E_ARG, "capacity = -2: must be within [-1, 2147483647]", p->capacity = -2);
-    SPOIL(TENON_OK, NULL, p->capacity = 0);
-    SPOIL(TENON_OK, NULL, p->capacity = INT32_MAX);
-    SPOIL(TENON_E_ARG, "align = 0", p->align = 0);
-    SPOIL(TENON_E_ARG, "order = 2: must be one of 0=token_major 1=choice_major", p->order = 2);
-    SPOIL(TENON_E_ARG, "drop = 3", p->drop = 3);
-    SPOIL(TENON_E_ARG, "renorm = 2", p->renorm = 2);
-    SPOIL(TENON_E_ARG, "first = 4: must be below experts, 4", p->first = 4);
-    SPOIL(TENON_E_ARG, "end = 5: must be 0 or within (first, experts], (0, 4]", p->end = 5);
-    SPOIL(TENON_E_ARG, "end = 2", p->first = 2; p->end = 2);
-    SPOIL(TENON_OK, NULL, p->first = 1; p->end = 4);
-    SPOIL(TENON_E_ARG, "pad_to_capacity needs one of at least 0", p->pad_to_capacity = 1);
-    SPOIL(TENON_E_ARG, "capacity = 3: pad_to_capacity needs", p->pad_to_capacity = 1; p->capacity = 3; p->align = 2);
-    SPOIL(TENON_OK, NULL, p->pad_to_capacity = 1; p->capacity = 6; p->align = 2);
-    SPOIL(TENON_E_SHAPE, "src has 30 rows: must be at least 32", p->pad_to_capacity = 1; p->capacity = 8);
-    SPOIL(TENON_E_ARG, "drop is prob and w is not given", p->drop = TENON_MOE_DISPATCH_PROB; c.W.dtype = 0);
-    SPOIL(TENON_E_ARG, "renorm is after_drop and w is not given", p->renorm = 1; c.W.dtype = 0);
+    SPOIL(TENON_E_ARG, "experts = 0: must be within [1, 65536]", PARAMS(c)->experts = 0);
+    SPOIL(TENON_E_ARG, "experts = 65537", PARAMS(c)->experts = 65537);
+    SPOIL(TENON_E_ARG, "capacity = -2: must be within [-1, 2147483647]", PARAMS(c)->capacity = -2);
+    SPOIL(TENON_OK, NULL, PARAMS(c)->capacity = 0);
+    SPOIL(TENON_OK, NULL, PARAMS(c)->capacity = INT32_MAX);
+    SPOIL(TENON_E_ARG, "align = 0", PARAMS(c)->align = 0);
+    SPOIL(TENON_E_ARG, "order = 2: must be one of 0=token_major 1=choice_major", PARAMS(c)->order = 2);
+    SPOIL(TENON_E_ARG, "drop = 3", PARAMS(c)->drop = 3);
+    SPOIL(TENON_E_ARG, "renorm = 2", PARAMS(c)->renorm = 2);
+    SPOIL(TENON_E_ARG, "first = 4: must be below experts, 4", PARAMS(c)->first = 4);
+    SPOIL(TENON_E_ARG, "end = 5: must be 0 or within (first, experts], (0, 4]", PARAMS(c)->end = 5);
+    SPOIL(TENON_E_ARG, "end = 2", PARAMS(c)->first = 2; PARAMS(c)->end = 2);
+    SPOIL(TENON_OK, NULL, PARAMS(c)->first = 1; PARAMS(c)->end = 4);
+    SPOIL(TENON_E_ARG, "pad_to_capacity needs one of at least 0", PARAMS(c)->pad_to_capacity = 1);
+    SPOIL(TENON_E_ARG, "capacity = 3: pad_to_capacity needs", PARAMS(c)->pad_to_capacity = 1; PARAMS(c)->capacity = 3;
+          PARAMS(c)->align = 2);
+    SPOIL(TENON_OK, NULL, PARAMS(c)->pad_to_capacity = 1; PARAMS(c)->capacity = 6; PARAMS(c)->align = 2);
+    SPOIL(TENON_E_SHAPE, "src has 30 rows: must be at least 32", PARAMS(c)->pad_to_capacity = 1;
+          PARAMS(c)->capacity = 8);
+    SPOIL(TENON_E_ARG, "drop is prob and w is not given", PARAMS(c)->drop = TENON_MOE_DISPATCH_PROB; c.W.dtype = 0);
+    SPOIL(TENON_E_ARG, "renorm is after_drop and w is not given", PARAMS(c)->renorm = 1; c.W.dtype = 0);
     SPOIL(TENON_E_ARG, "w2 is asked for and w is not given", c.W.dtype = 0);
     SPOIL(TENON_E_ARG, "xp is asked for and x is not given", c.X.dtype = 0);
     SPOIL(TENON_OK, NULL, c.W.dtype = c.W2.dtype = c.X.dtype = c.XP.dtype = 0);
-    SPOIL(TENON_E_INVALID, "params of moe_dispatch", p->struct_size = 36);
+    SPOIL(TENON_E_INVALID, "params of moe_dispatch", PARAMS(c)->struct_size = 36);
 }
 
 static void test_shapes(void)
@@ -72,16 +60,16 @@ static void test_shapes(void)
     SPOIL(TENON_E_SHAPE, "flags shape", c.FLAGS = T(TENON_U32, 3));
     SPOIL(TENON_E_SHAPE, "src rank 2: must be 1", c.SRC = T(TENON_I32, 30, 1));
     SPOIL(TENON_E_SHAPE, "src has 29 rows: must be at least 30, and below 2^31", c.SRC = T(TENON_I32, 29));
-    SPOIL(TENON_E_SHAPE, "src has 30 rows: must be at least 42", p->align = 4);
+    SPOIL(TENON_E_SHAPE, "src has 30 rows: must be at least 42", PARAMS(c)->align = 4);
     SPOIL(TENON_E_SHAPE, "xp has 31 rows: must have those of src, 30", c.XP = T(TENON_F32, 31, 7));
     SPOIL(TENON_OK, NULL, c.XP = T(TENON_F32, 31, 7); c.SRC = T(TENON_I32, 31));
     SPOIL(TENON_E_SHAPE, "xp is f32 with 6 cols: must be as x, f32 with 7", c.XP = T(TENON_F32, 30, 6));
     SPOIL(TENON_E_DTYPE, "xp is f16", c.XP = T(TENON_F16, 30, 7));
     SPOIL(TENON_OK, NULL, c.X.dtype = c.XP.dtype = TENON_I8);
     SPOIL(TENON_E_DTYPE, "x type i32", c.X.dtype = c.XP.dtype = TENON_I32);
-    SPOIL(TENON_E_SHAPE, "2^31 rows and more", p->align = INT32_MAX);
-    SPOIL(TENON_OK, NULL, c.IDX = c.POS = T(TENON_I32, 0, 2); c.W = c.W2 = T(TENON_F32, 0, 2);
-          c.X = T(TENON_F32, 0, 7); c.XP = T(TENON_F32, 0, 7); c.SRC = T(TENON_I32, 0));
+    SPOIL(TENON_E_SHAPE, "2^31 rows and more", PARAMS(c)->align = INT32_MAX);
+    SPOIL(TENON_OK, NULL, c.IDX = c.POS = T(TENON_I32, 0, 2); c.W = c.W2 = T(TENON_F32, 0, 2); c.X = T(TENON_F32, 0, 7);
+          c.XP = T(TENON_F32, 0, 7); c.SRC = T(TENON_I32, 0));
     SPOIL(TENON_E_UNSUPPORTED, "idx strides: must be contiguous", c.IDX.stride[1] = 3; c.IDX.stride[0] = 15);
     SPOIL(TENON_E_UNSUPPORTED, "pos strides: must be contiguous", c.POS.stride[0] = 12);
     SPOIL(TENON_E_UNSUPPORTED, "x strides", c.X.stride[0] = 100);
@@ -95,15 +83,20 @@ static void test_rows(void)
         int32_t experts, capacity, align, pad, first, end;
         int64_t tokens, k, rows;
     } cases[] = {
-        {4, -1, 1, 0, 0, 0, 15, 2, 30},        {4, -1, 4, 0, 0, 0, 15, 2, 42},  {65536, -1, 16, 0, 0, 0, 1, 8, 128},
-        {4, 2, 1, 0, 0, 0, 15, 2, 8},          {4, 3, 4, 0, 0, 0, 15, 2, 16},   {4, 8, 1, 1, 0, 0, 15, 2, 32},
-        {4, 8, 4, 1, 1, 3, 15, 2, 16},         {4, 0, 8, 0, 0, 0, 15, 2, 0},    {8, -1, 1, 0, 0, 0, 0, 2, 0},
-        {2, INT32_MAX, 1, 0, 0, 0, 15, 2, 30}, {2, -1, INT32_MAX, 0, 0, 0, 15, 2, -1},
+        {4, -1, 1, 0, 0, 0, 15, 2, 30},         {4, -1, 4, 0, 0, 0, 15, 2, 42},
+        {65536, -1, 16, 0, 0, 0, 1, 8, 128},    {4, 2, 1, 0, 0, 0, 15, 2, 8},
+        {4, 3, 4, 0, 0, 0, 15, 2, 16},          {4, 8, 1, 1, 0, 0, 15, 2, 32},
+        {4, 8, 4, 1, 1, 3, 15, 2, 16},          {4, 0, 8, 0, 0, 0, 15, 2, 0},
+        {8, -1, 1, 0, 0, 0, 0, 2, 0},           {2, INT32_MAX, 1, 0, 0, 0, 15, 2, 30},
+        {2, -1, INT32_MAX, 0, 0, 0, 15, 2, -1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const struct tenon_moe_dispatch_params p = {
-            .experts = cases[i].experts, .capacity = cases[i].capacity, .align = cases[i].align,
-            .pad_to_capacity = (uint32_t)cases[i].pad, .first = cases[i].first, .end = cases[i].end};
+        const struct tenon_moe_dispatch_params p = {.experts = cases[i].experts,
+                                                    .capacity = cases[i].capacity,
+                                                    .align = cases[i].align,
+                                                    .pad_to_capacity = (uint32_t)cases[i].pad,
+                                                    .first = cases[i].first,
+                                                    .end = cases[i].end};
         is_int(tenon_moe_dispatch_rows(&p, cases[i].tokens, cases[i].k), cases[i].rows, "rows of case %d", (int)i);
     }
     is_int(tenon_moe_capacity_ceil(1.25, 100, 2, 8, 4), 32, "ceil(1.25 * 200 / 8)");

@@ -6,23 +6,10 @@
 
 #include "../contract.h"
 
-static struct call good; /* x [6,64], E 3, F 32, Do 5, glu2 */
+CONTRACT_OF(moe_ffn); /* x [6,64], E 3, F 32, Do 5, glu2 */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
-#define PARAMS(call) params_of(&(call))
-#define IS(NAME)     t[TENON_MOE_FFN_##NAME]
-#define GONE(NAME)   c.IS(NAME).dtype = 0
-
-static struct tenon_moe_ffn_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
+#define IS(NAME)   t[TENON_MOE_FFN_##NAME]
+#define GONE(NAME) c.IS(NAME).dtype = 0
 
 static void test_shapes(void)
 {

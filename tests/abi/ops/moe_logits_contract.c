@@ -6,25 +6,12 @@
 
 #include "../contract.h"
 
-static struct call good; /* x [3,64], w [5,64] -> z [3,5] */
+CONTRACT_OF(moe_logits); /* x [3,64], w [5,64] -> z [3,5] */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
-#define PARAMS(call) params_of(&(call))
-#define X            t[TENON_MOE_LOGITS_X]
-#define W            t[TENON_MOE_LOGITS_W]
-#define BIAS         t[TENON_MOE_LOGITS_BIAS]
-#define Z            t[TENON_MOE_LOGITS_Z]
-
-static struct tenon_moe_logits_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
+#define X    t[TENON_MOE_LOGITS_X]
+#define W    t[TENON_MOE_LOGITS_W]
+#define BIAS t[TENON_MOE_LOGITS_BIAS]
+#define Z    t[TENON_MOE_LOGITS_Z]
 
 static void test_shapes(void)
 {

@@ -6,23 +6,11 @@
 
 #include "../contract.h"
 
-static struct call good; /* logits [3,8] -> idx, w [3,2] */
+CONTRACT_OF(moe_route); /* logits [3,8] -> idx, w [3,2] */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
 #define P(call)  params_of(&(call))
 #define R(name)  TENON_MOE_ROUTE_##name
 #define IN(name) t[TENON_MOE_ROUTE_##name]
-
-static struct tenon_moe_route_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
 
 static void test_tensors(void)
 {
@@ -53,7 +41,8 @@ static void test_tensors(void)
 static void test_attributes(void)
 {
     SPOIL(TENON_E_ARG, "k = 0", P(c)->k = 0);
-    SPOIL(TENON_E_SHAPE, "k = 9: must be within [1, 8]", P(c)->k = 9; c.IN(W).dtype = 0; c.IN(IDX) = T(TENON_I32, 3, 9));
+    SPOIL(TENON_E_SHAPE, "k = 9: must be within [1, 8]", P(c)->k = 9; c.IN(W).dtype = 0;
+          c.IN(IDX) = T(TENON_I32, 3, 9));
     SPOIL(TENON_E_ARG, "score = 6", P(c)->score = 6);
     SPOIL(TENON_E_ARG, "select = 9", P(c)->select = 9);
     SPOIL(TENON_E_ARG, "norm = 3", P(c)->norm = 3);
@@ -119,7 +108,8 @@ static void test_selections(void)
     SPOIL(TENON_OK, NULL, P(c)->select = R(DSELECT); P(c)->experts = 5; c.IN(ZSEL) = T(TENON_F32, 3, 8, 3));
     SPOIL(TENON_OK, NULL, P(c)->select = R(DSELECT); P(c)->experts = 1; P(c)->k = 1; c.IN(IDX) = T(TENON_I32, 3, 1);
           c.IN(W).dtype = 0);
-    SPOIL(TENON_E_SHAPE, "zsel shape", P(c)->select = R(DSELECT); P(c)->experts = 9; c.IN(ZSEL) = T(TENON_F32, 3, 8, 3));
+    SPOIL(TENON_E_SHAPE, "zsel shape", P(c)->select = R(DSELECT); P(c)->experts = 9;
+          c.IN(ZSEL) = T(TENON_F32, 3, 8, 3));
     SPOIL(TENON_E_ARG, "experts = 0", P(c)->select = R(DSELECT));
     SPOIL(TENON_E_ARG, "zsel is missing", P(c)->select = R(DSELECT); P(c)->experts = 2);
     SPOIL(TENON_E_ARG, "need select dselect", P(c)->experts = 2);

@@ -10,23 +10,10 @@
 
 #include "../contract.h"
 
-static struct call good; /* x [4,8] -> y */
+CONTRACT_OF(softmax); /* x [4,8] -> y */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
-#define PARAMS(call) params_of(&(call))
-#define X            t[TENON_SOFTMAX_X]
-#define Y            t[TENON_SOFTMAX_Y]
-
-static struct tenon_softmax_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
+#define X t[TENON_SOFTMAX_X]
+#define Y t[TENON_SOFTMAX_Y]
 
 static void test_descriptor(void)
 {
@@ -92,7 +79,8 @@ static void test_tensors(void)
     SPOIL(TENON_OK, NULL, c.X = c.Y = T(TENON_F32, 0, 8));
     SPOIL(TENON_OK, NULL, c.X = c.Y = T(TENON_F32, 4, 0));
     SPOIL(TENON_OK, NULL, c.X = c.Y = T(TENON_F16, 1, 2, 1, 2, 1, 2, 1, 2));
-    SPOIL(TENON_E_ARG, "at least one of y max argmax lse pmax margin entropy energy sum sumsq nnz tau beta flags", c.Y.dtype = 0);
+    SPOIL(TENON_E_ARG, "at least one of y max argmax lse pmax margin entropy energy sum sumsq nnz tau beta flags",
+          c.Y.dtype = 0);
 }
 
 static void test_params(void)

@@ -6,30 +6,17 @@
 
 #include "../contract.h"
 
-static struct call good; /* 3 parts of 5 rows and 7 columns, every tensor */
+CONTRACT_OF(softmax_merge); /* 3 parts of 5 rows and 7 columns, every tensor */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
-#define PARAMS(call) params_of(&(call))
-#define M            t[TENON_SOFTMAX_MERGE_M]
-#define S            t[TENON_SOFTMAX_MERGE_S]
-#define A            t[TENON_SOFTMAX_MERGE_A]
-#define Q            t[TENON_SOFTMAX_MERGE_Q]
-#define O            t[TENON_SOFTMAX_MERGE_O]
-#define OUT_A        t[TENON_SOFTMAX_MERGE_OUT_A]
-#define OUT_Q        t[TENON_SOFTMAX_MERGE_OUT_Q]
-#define LSE          t[TENON_SOFTMAX_MERGE_LSE]
-#define OUT_O        t[TENON_SOFTMAX_MERGE_OUT_O]
-
-static struct tenon_softmax_merge_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
+#define M     t[TENON_SOFTMAX_MERGE_M]
+#define S     t[TENON_SOFTMAX_MERGE_S]
+#define A     t[TENON_SOFTMAX_MERGE_A]
+#define Q     t[TENON_SOFTMAX_MERGE_Q]
+#define O     t[TENON_SOFTMAX_MERGE_O]
+#define OUT_A t[TENON_SOFTMAX_MERGE_OUT_A]
+#define OUT_Q t[TENON_SOFTMAX_MERGE_OUT_Q]
+#define LSE   t[TENON_SOFTMAX_MERGE_LSE]
+#define OUT_O t[TENON_SOFTMAX_MERGE_OUT_O]
 
 static void without_states(struct call *c)
 {

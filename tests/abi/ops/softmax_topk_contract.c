@@ -6,31 +6,18 @@
 
 #include "../contract.h"
 
-static struct call good; /* x [4,8], k = 3 -> val, idx */
+CONTRACT_OF(softmax_topk); /* x [4,8], k = 3 -> val, idx */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
-#define PARAMS(call) params_of(&(call))
-#define X            t[TENON_SOFTMAX_TOPK_X]
-#define BIAS         t[TENON_SOFTMAX_TOPK_BIAS]
-#define MASK         t[TENON_SOFTMAX_TOPK_MASK]
-#define VALID_LEN    t[TENON_SOFTMAX_TOPK_VALID_LEN]
-#define SINK         t[TENON_SOFTMAX_TOPK_SINK]
-#define NOISE        t[TENON_SOFTMAX_TOPK_NOISE]
-#define VAL          t[TENON_SOFTMAX_TOPK_VAL]
-#define IDX          t[TENON_SOFTMAX_TOPK_IDX]
-#define LSE          t[TENON_SOFTMAX_TOPK_LSE]
-#define FLAGS        t[TENON_SOFTMAX_TOPK_FLAGS]
-
-static struct tenon_softmax_topk_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
+#define X         t[TENON_SOFTMAX_TOPK_X]
+#define BIAS      t[TENON_SOFTMAX_TOPK_BIAS]
+#define MASK      t[TENON_SOFTMAX_TOPK_MASK]
+#define VALID_LEN t[TENON_SOFTMAX_TOPK_VALID_LEN]
+#define SINK      t[TENON_SOFTMAX_TOPK_SINK]
+#define NOISE     t[TENON_SOFTMAX_TOPK_NOISE]
+#define VAL       t[TENON_SOFTMAX_TOPK_VAL]
+#define IDX       t[TENON_SOFTMAX_TOPK_IDX]
+#define LSE       t[TENON_SOFTMAX_TOPK_LSE]
+#define FLAGS     t[TENON_SOFTMAX_TOPK_FLAGS]
 
 static void test_slots(void)
 {

@@ -6,30 +6,17 @@
 
 #include "../contract.h"
 
-static struct call good; /* x [3,8] -> y */
+CONTRACT_OF(sparsify); /* x [3,8] -> y */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
-#define PARAMS(call) params_of(&(call))
-#define X            t[TENON_SPARSIFY_X]
-#define T_ROW        t[TENON_SPARSIFY_T_ROW]
-#define T_COL        t[TENON_SPARSIFY_T_COL]
-#define WGT          t[TENON_SPARSIFY_WGT]
-#define Y            t[TENON_SPARSIFY_Y]
-#define NNZ          t[TENON_SPARSIFY_NNZ]
-#define CIDX         t[TENON_SPARSIFY_CIDX]
-#define CVAL         t[TENON_SPARSIFY_CVAL]
-#define FLAGS        t[TENON_SPARSIFY_FLAGS]
-
-static struct tenon_sparsify_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
+#define X     t[TENON_SPARSIFY_X]
+#define T_ROW t[TENON_SPARSIFY_T_ROW]
+#define T_COL t[TENON_SPARSIFY_T_COL]
+#define WGT   t[TENON_SPARSIFY_WGT]
+#define Y     t[TENON_SPARSIFY_Y]
+#define NNZ   t[TENON_SPARSIFY_NNZ]
+#define CIDX  t[TENON_SPARSIFY_CIDX]
+#define CVAL  t[TENON_SPARSIFY_CVAL]
+#define FLAGS t[TENON_SPARSIFY_FLAGS]
 
 static void test_tensors(void)
 {
