@@ -151,6 +151,22 @@ void conform_slot_room(struct conform_slot *slot, uint64_t lead, uint64_t trail)
     slot->size = lead + tenon_tensor_bytes(&slot->tensor) + trail;
 }
 
+void conform_slot_margins(struct conform_slot *slot, uint64_t lead, uint64_t trail)
+{
+    static const uint64_t elements[8] = {0, 1, 3, 16, 0, 5, 7, 64};
+    conform_slot_room(slot, elements[lead & 7] * TENON_DTYPE_SIZE(slot->tensor.dtype), (trail & 3) * 8);
+}
+
+void conform_slot_rows(struct conform_case *c, uint32_t i, uint32_t dtype, int deep, int64_t rows, int64_t cols,
+                       int64_t gap)
+{
+    const int64_t a = rows % 2 == 0 && rows > 0 ? 2 : 1;
+    conform_slot_set(c, i, dtype, deep ? 3 : 2, deep ? (int64_t[]){a, rows / a, cols} : (int64_t[]){rows, cols});
+    if (gap)
+        conform_slot_pitch(&c->slot[i], cols + gap);
+    conform_slot_room(&c->slot[i], 0, 0);
+}
+
 int64_t conform_offset(const struct tenon_tensor *tensor, int64_t index)
 {
     int64_t offset = 0;

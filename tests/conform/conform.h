@@ -156,6 +156,11 @@ void conform_slot_set(struct conform_case *c, uint32_t i, uint32_t dtype, uint32
 void conform_slot_pitch(struct conform_slot *slot, int64_t pitch);
 /* Sizes the storage for the strides, with margins of `lead` and `trail` bytes. */
 void conform_slot_room(struct conform_slot *slot, uint64_t lead, uint64_t trail);
+/* The same with a choice of margins: lead and trail are any bits of a hash. */
+void conform_slot_margins(struct conform_slot *slot, uint64_t lead, uint64_t trail);
+/* [rows,cols], or [a,rows/a,cols] when deep, with `gap` elements between rows and without margins. */
+void conform_slot_rows(struct conform_case *c, uint32_t i, uint32_t dtype, int deep, int64_t rows, int64_t cols,
+                       int64_t gap);
 
 /* The first element. */
 static inline void *conform_first(const struct conform_slot *slot)

@@ -110,12 +110,8 @@ struct extents {
 static void set_matrix(struct conform_case *c, uint32_t i, uint32_t dtype, int64_t rows, int64_t cols, int deep,
                        uint64_t hash)
 {
-    static const uint64_t leads[8] = {0, 1, 3, 16, 0, 5, 7, 64};
-    int64_t a = rows % 2 == 0 && rows ? 2 : 1, flat[2] = {rows, cols}, cube[3] = {a, rows / a, cols};
-    conform_slot_set(c, i, dtype, deep ? 3 : 2, deep ? cube : flat);
-    if (hash >> 3 & 1)
-        conform_slot_pitch(&c->slot[i], cols + 1 + (int64_t)(hash >> 4 & 7));
-    conform_slot_room(&c->slot[i], leads[hash & 7] * TENON_DTYPE_SIZE(dtype), (hash >> 7 & 3) * 8);
+    conform_slot_rows(c, i, dtype, deep, rows, cols, hash >> 3 & 1 ? 1 + (int64_t)(hash >> 4 & 7) : 0);
+    conform_slot_margins(&c->slot[i], hash, hash >> 7);
 }
 
 static void set_tensors(struct conform_case *c, const struct extents *e, const uint32_t *type, uint64_t hash)

@@ -35,13 +35,12 @@ struct extents {
 static void set_matrix(struct conform_case *c, uint32_t i, uint32_t dtype, uint32_t rank, const int64_t *dim,
                        uint64_t hash)
 {
-    static const uint64_t leads[8] = {0, 1, 3, 16, 0, 5, 7, 64};
     conform_slot_set(c, i, dtype, rank, dim);
     if (hash >> 3 & 1)
         conform_slot_pitch(&c->slot[i], dim[rank - 1] + 1 + (int64_t)(hash >> 4 & 7));
     if (rank == 3 && hash >> 9 & 1)
         c->slot[i].tensor.stride[0] += 3;
-    conform_slot_room(&c->slot[i], leads[hash & 7] * TENON_DTYPE_SIZE(dtype), (hash >> 7 & 3) * 8);
+    conform_slot_margins(&c->slot[i], hash, hash >> 7);
 }
 
 static void set_weights(struct conform_case *c, uint32_t i, uint32_t dtype, const struct extents *e, int64_t n,

@@ -27,11 +27,8 @@ static void give(struct conform_case *c, uint32_t i, uint32_t dtype, int64_t n)
 /* [rows,cols], some with padded rows and a start of their own. */
 static void give_rows(struct conform_case *c, uint32_t i, uint32_t dtype, int64_t rows, int64_t cols, uint64_t hash)
 {
-    static const uint64_t leads[8] = {0, 1, 3, 16, 0, 5, 7, 64};
-    conform_slot_set(c, i, dtype, 2, (int64_t[]){rows, cols});
-    if (hash & 1)
-        conform_slot_pitch(&c->slot[i], cols + 1 + (int64_t)(hash >> 8 & 7));
-    conform_slot_room(&c->slot[i], leads[hash >> 1 & 7] * 4, (hash >> 4 & 3) * 8);
+    conform_slot_rows(c, i, dtype, 0, rows, cols, hash & 1 ? 1 + (int64_t)(hash >> 8 & 7) : 0);
+    conform_slot_margins(&c->slot[i], hash >> 1, hash >> 4);
 }
 
 static int64_t bits_of(int64_t n)

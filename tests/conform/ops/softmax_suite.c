@@ -44,12 +44,8 @@ static const int64_t plain_cols[16] = {16,  64,   254,  256,  258,  320,  512,  
 static void set_x_like(struct conform_case *c, uint32_t i, uint32_t dtype, uint32_t layout, int64_t rows, int64_t cols,
                        uint64_t hash)
 {
-    int64_t a = rows % 2 == 0 && rows > 0 ? 2 : 1, flat[2] = {rows, cols}, deep[3] = {a, rows / a, cols};
-    static const uint64_t leads[8] = {0, 1, 3, 16, 0, 5, 7, 64};
-    conform_slot_set(c, i, dtype, layout >= 2 ? 3 : 2, layout >= 2 ? deep : flat);
-    if (layout & 1)
-        conform_slot_pitch(&c->slot[i], cols + 1 + (int64_t)(hash >> 8 & 7));
-    conform_slot_room(&c->slot[i], leads[hash & 7] * TENON_DTYPE_SIZE(dtype), (hash >> 4 & 3) * 8);
+    conform_slot_rows(c, i, dtype, layout >= 2, rows, cols, layout & 1 ? 1 + (int64_t)(hash >> 8 & 7) : 0);
+    conform_slot_margins(&c->slot[i], hash, hash >> 4);
 }
 
 static void set_sides(struct conform_case *c, const struct softmax_option *o, uint32_t masking, int64_t rows,
