@@ -4,26 +4,26 @@
  * Launches of softmax_merge: the states of the rows, one an invocation, then the columns of out_o. A device whose loops
  * end after so many rounds gets the parts in pieces, each by a launch of its own, with what is known so far in the
  * scratch. */
-#include "recipe.h"
+#include "merge.h"
 
 #include <stdio.h>
 #include <tenon/ops/softmax_merge.h>
 
-#define LOCAL         64u
-#define FACTORS_BYTES (UINT64_C(64) << 20) /* of scratch, which is used again for the next rows */
+#define LOCAL 64u
 
 /* Bits of `wanted` of softmax_merge.k, beside those of the outputs in their order. */
 enum { WANT_O = 32, NORMALISED = 64, DO_TOP = 128, DO_SUMS = 256, DO_FACTORS = 512 };
-enum { FACTOR_BYTES = 8, CARRY_BYTES = 40, COLUMN_BYTES = 16 };
+enum { CARRY_BYTES = 40 };
 
 struct job {
     const struct tenon_softmax_merge_params *params;
     const struct gpu_limits *limits;
     struct gpu_recipe *recipe;
-    struct gpu_rows state[4], out[5], o, y;
+    struct gpu_rows state[4], out[5];
+    struct gpu_merge columns; /* where dv is not 0 */
     uint64_t parts, rows, dv;
-    uint64_t piece;                /* parts that a loop may go over */
-    uint64_t carry;                /* byte offset in the scratch, after the factors */
+    uint64_t piece;           /* parts that a loop may go over */
+    uint64_t carry;           /* byte offset in the scratch, after the factors */
     uint32_t wanted;
 };
 
@@ -49,15 +49,16 @@ static int32_t read_tensors(struct job *job, const struct tenon_tensor *t)
         ok &= tenon__gpu_list(&t[at], (int32_t)at, &job->out[i]);
         job->wanted |= t[at].dtype ? 1u << i : 0u;
     }
-    ok &= tenon__gpu_rows(&t[TENON_SOFTMAX_MERGE_O], TENON_SOFTMAX_MERGE_O, &job->o);
-    ok &= tenon__gpu_rows(&t[TENON_SOFTMAX_MERGE_OUT_O], TENON_SOFTMAX_MERGE_OUT_O, &job->y);
+    struct gpu_merge *columns = &job->columns;
+    *columns = (struct gpu_merge){.limits = job->limits, .recipe = job->recipe, .parts = job->parts, .rows = job->rows};
+    ok &= tenon__gpu_rows(&t[TENON_SOFTMAX_MERGE_O], TENON_SOFTMAX_MERGE_O, &columns->o);
+    ok &= tenon__gpu_rows(&t[TENON_SOFTMAX_MERGE_OUT_O], TENON_SOFTMAX_MERGE_OUT_O, &columns->y);
     if (!ok)
         return refuse(job, "o or out_o: leading axes without a common row stride are not supported");
-    job->dv = job->y.slot == GPU_SLOT_NONE ? 0 : job->y.cols;
+    job->dv = columns->dv = columns->y.slot == GPU_SLOT_NONE ? 0 : columns->y.cols;
     if (job->dv)
         job->wanted |= WANT_O | (job->params->o_normalised ? NORMALISED : 0u);
-    if (job->parts * job->rows * 4 > GPU_SPAN || (job->dv && job->parts * FACTOR_BYTES > GPU_SPAN) ||
-        (job->dv && (job->parts * job->rows * job->o.stride + job->dv) * job->o.size > GPU_SPAN))
+    if (job->parts * job->rows * 4 > GPU_SPAN || (job->dv && !tenon__gpu_merge_fits(columns)))
         return refuse(job, "m, o or the weights of a row's parts are beyond 2 GiB, which a GPU does not reach");
     return TENON_OK;
 }
@@ -78,7 +79,7 @@ static int add_loops(struct job *job, uint64_t row, uint64_t done, uint64_t *cou
     for (uint32_t i = 0; i < 5; i++)
         tenon__gpu_bind(launch, &job->out[i], 0, row);
     const int factors = job->dv && job->parts, carries = job->piece < job->parts;
-    gpu_launch_buffer(launch, factors ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, done * job->parts * FACTOR_BYTES);
+    gpu_launch_buffer(launch, factors ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, done * job->parts * GPU_MERGE_FACTOR_BYTES);
     gpu_launch_buffer(launch, carries ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE,
                       carries ? job->carry + done * CARRY_BYTES : 0);
     gpu_launch_u32(launch, (uint32_t)*count);
@@ -110,79 +111,18 @@ static int add_states(struct job *job, uint64_t row, uint64_t n)
     return 1;
 }
 
-static uint64_t vectors_of(const struct job *job)
-{
-    const uint64_t width = job->limits->vector ? job->limits->vector : 1;
-    return (job->dv + width - 1) / width;
-}
-
-/* Bytes between the launches of the columns of a row. */
-static uint64_t column_bytes(const struct job *job)
-{
-    return vectors_of(job) * (job->limits->vector ? job->limits->vector : 1) * COLUMN_BYTES;
-}
-
-/* Columns of `count` rows, whose grid is `groups`, over [begin, end) of their parts. */
-static int add_sums(struct job *job, uint64_t row, uint64_t done, uint64_t count, const uint32_t groups[3],
-                    uint64_t begin, uint64_t end)
-{
-    const int carries = job->piece < job->parts;
-    struct gpu_launch *launch = gpu_recipe_add(job->recipe, "softmax_merge_o", LOCAL);
-    if (launch == NULL)
-        return 0;
-    for (uint32_t i = 0; i < 3; i++)
-        launch->groups[i] = groups[i];
-    tenon__gpu_bind(launch, &job->o, row, 0);
-    gpu_launch_buffer(launch, job->parts ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, done * job->parts * FACTOR_BYTES);
-    tenon__gpu_bind(launch, &job->y, row, 0);
-    gpu_launch_buffer(launch, carries ? GPU_SLOT_SCRATCH : GPU_SLOT_NONE, carries ? job->carry : 0);
-    gpu_launch_u32(launch, (uint32_t)count);
-    gpu_launch_u32(launch, (uint32_t)job->parts);
-    gpu_launch_u32(launch, (uint32_t)job->dv);
-    gpu_launch_u32(launch, (uint32_t)job->o.stride);
-    gpu_launch_u32(launch, (uint32_t)(job->o.stride * job->rows));
-    gpu_launch_u32(launch, (uint32_t)job->y.stride);
-    gpu_launch_u32(launch, tenon__gpu_dtype(job->o.dtype) | tenon__gpu_dtype(job->y.dtype) << 2 |
-                               tenon__gpu_shift(&job->o, row, 0) << 4 | tenon__gpu_shift(&job->y, row, 0) << 5);
-    gpu_launch_u32(launch, (uint32_t)begin);
-    gpu_launch_u32(launch, (uint32_t)end);
-    return 1;
-}
-
-static int add_columns(struct job *job, uint64_t row, uint64_t n)
-{
-    const uint64_t each = vectors_of(job);
-    for (uint64_t done = 0, count; done < n; done += count) {
-        /* Rows whose columns the largest grid holds, and whose number an invocation can count to. */
-        const uint64_t most = UINT64_C(0xffffffff) / each < n - done ? UINT64_C(0xffffffff) / each : n - done;
-        uint32_t groups[3];
-        const uint64_t got = tenon__gpu_grid(job->limits, (most * each + LOCAL - 1) / LOCAL, groups);
-        count = got * LOCAL / each < most ? got * LOCAL / each : most;
-        uint64_t p = 0;
-        do {
-            const uint64_t end = job->parts - p < job->piece ? job->parts : p + job->piece;
-            if (!add_sums(job, row + done, done, count, groups, p, end))
-                return 0;
-            p = end;
-        } while (p < job->parts);
-    }
-    return 1;
-}
-
 /* Pieces of the parts: all, where three loops over them fit. */
 static void choose_sizes(struct job *job, uint64_t *chunk)
 {
-    const uint64_t rounds = job->limits->loop_max;
+    const uint64_t rounds = job->limits->loop_max, column = job->dv ? tenon__gpu_merge_column_bytes(&job->columns) : 0;
     job->piece = !rounds || job->parts <= rounds / 4 ? job->parts : rounds / 4;
-    *chunk = job->rows;
-    if (job->dv) {
-        *chunk = job->parts ? FACTORS_BYTES / FACTOR_BYTES / job->parts : job->rows;
-        *chunk = tenon__gpu_rows_fit(&job->y, *chunk < job->rows ? *chunk ? *chunk : 1 : job->rows);
-        job->carry = *chunk * job->parts * FACTOR_BYTES;
-    }
+    *chunk = job->dv ? tenon__gpu_merge_chunk(&job->columns) : job->rows;
+    job->carry = job->dv ? *chunk * job->parts * GPU_MERGE_FACTOR_BYTES : 0;
+    job->columns.piece = job->piece;
+    job->columns.carry = job->carry;
     job->recipe->scratch = job->carry;
     if (job->piece < job->parts)
-        job->recipe->scratch += *chunk * (column_bytes(job) > CARRY_BYTES ? column_bytes(job) : CARRY_BYTES);
+        job->recipe->scratch += *chunk * (column > CARRY_BYTES ? column : CARRY_BYTES);
 }
 
 static int32_t merge_recipe(const void *params, const struct tenon_tensor *tensors, const struct gpu_limits *limits,
@@ -194,10 +134,10 @@ static int32_t merge_recipe(const void *params, const struct tenon_tensor *tenso
         return status;
     uint64_t chunk;
     choose_sizes(&job, &chunk);
-    snprintf(recipe->impl, sizeof(recipe->impl), "softmax_merge%s", job.dv ? " and softmax_merge_o" : "");
+    snprintf(recipe->impl, sizeof(recipe->impl), "softmax_merge%s", job.dv ? " and merge_columns" : "");
     for (uint64_t row = 0; status == TENON_OK && row < job.rows; row += chunk) {
         const uint64_t n = job.rows - row < chunk ? job.rows - row : chunk;
-        if (!add_states(&job, row, n) || (job.dv && !add_columns(&job, row, n)))
+        if (!add_states(&job, row, n) || (job.dv && !tenon__gpu_merge_columns(&job.columns, row, n)))
             return TENON_E_NOMEM;
     }
     status = gpu_recipe_check(recipe, limits);
