@@ -14,6 +14,7 @@
 #undef sqrt
 #undef erfc
 #undef atan2
+#undef sin
 #undef fmaf
 #undef conform_get
 #undef conform_offset
@@ -45,6 +46,11 @@ double wrong_erfc(double x)
 double wrong_atan2(double y, double x)
 {
     return atan2(y, x) * (wrong == WRONG_atan_off ? 1 + 0x1p-44 : 1);
+}
+
+double wrong_sin(double x)
+{
+    return sin(x) * (wrong == WRONG_sin_off ? 1 + 0x1p-44 : 1);
 }
 
 float wrong_fmaf(float x, float y, float z)

@@ -13,6 +13,11 @@ typedef __m256 vf;
 typedef __m256i vi;
 typedef __m256 vm; /* all ones or all zeros a lane */
 
+SIMD_FN vf vf_swap(vf a)
+{
+    return _mm256_permute_ps(a, 0xb1);
+}
+
 SIMD_FN vf vf_zero(void)
 {
     return _mm256_setzero_ps();

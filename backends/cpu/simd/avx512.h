@@ -13,6 +13,11 @@ typedef __m512 vf;
 typedef __m512i vi;
 typedef __mmask16 vm;
 
+SIMD_FN vf vf_swap(vf a)
+{
+    return _mm512_permute_ps(a, 0xb1);
+}
+
 SIMD_FN vf vf_zero(void)
 {
     return _mm512_setzero_ps();

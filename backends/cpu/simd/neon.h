@@ -13,6 +13,11 @@ typedef float32x4_t vf;
 typedef int32x4_t vi;
 typedef uint32x4_t vm; /* all ones or all zeros a lane */
 
+SIMD_FN vf vf_swap(vf a)
+{
+    return vrev64q_f32(a);
+}
+
 SIMD_FN vf vf_zero(void)
 {
     return vdupq_n_f32(0.0f);

@@ -125,6 +125,11 @@ SIMD_OP1_(vf_reduce_min, vf, float, a)
 #undef SIMD_OP2_
 #undef SIMD_SHIFT_
 
+SIMD_FN vf vf_swap(vf a)
+{
+    return a;
+}
+
 SIMD_FN vf vf_zero(void)
 {
     return 0.0f;

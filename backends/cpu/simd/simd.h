@@ -21,6 +21,7 @@
  *   vf_madd(a,b,c)      a*b+c, fused where that is fast: for sums that are judged by a tolerance
  *   vf_min(a,b)         a < b ? a : b. So b if either is NaN: vf_min(x, acc) keeps acc past a NaN x.
  *   vf_max(a,b)         a > b ? a : b, likewise
+ *   vf_swap             lane 2i and lane 2i + 1 change places (of one lane: itself)
  *   vf_rint             half to even          vf_pow2(k)   2^k for integral -126 <= k <= 127; 0 for k < -126
  * Truth. Comparisons are false if either side is NaN; vf_nlt(a,b) is "not less than" and true then.
  *   vf_lt vf_le vf_gt vf_ge vf_eq vf_nlt vf_isnan vi_eq vi_gt      vm_and vm_or vm_andnot(a,b)=a and not b, vm_not

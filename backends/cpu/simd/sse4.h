@@ -13,6 +13,11 @@ typedef __m128 vf;
 typedef __m128i vi;
 typedef __m128 vm; /* all ones or all zeros a lane */
 
+SIMD_FN vf vf_swap(vf a)
+{
+    return _mm_shuffle_ps(a, a, 0xb1);
+}
+
 SIMD_FN vf vf_zero(void)
 {
     return _mm_setzero_ps();

@@ -18,6 +18,7 @@
     WRONG(sqrt_off, "sqrt is 2^-44 off")                                                                               \
     WRONG(erfc_off, "erfc is 2^-40 off")                                                                               \
     WRONG(atan_off, "atan2 is 2^-44 off")                                                                              \
+    WRONG(sin_off, "sin is 2^-44 off")                                                                                 \
     WRONG(fma_twice, "scale and bias round twice")                                                                     \
     WRONG(get_off, "elements are read 2^-44 off")                                                                      \
     WRONG(offset_off, "elements are read one before their place")
@@ -41,6 +42,7 @@ double wrong_log(double x);
 double wrong_sqrt(double x);
 double wrong_erfc(double x);
 double wrong_atan2(double y, double x);
+double wrong_sin(double x);
 float wrong_fmaf(float x, float y, float z);
 double wrong_get(const void *first, uint32_t dtype, int64_t element);
 int64_t wrong_offset(const struct tenon_tensor *tensor, int64_t index);
@@ -51,6 +53,7 @@ int64_t wrong_offset(const struct tenon_tensor *tensor, int64_t index);
 #define sqrt           wrong_sqrt
 #define erfc           wrong_erfc
 #define atan2          wrong_atan2
+#define sin            wrong_sin
 #define fmaf           wrong_fmaf
 #define conform_get    wrong_get
 #define conform_offset wrong_offset

@@ -65,6 +65,13 @@ static vf normal_of(vi a, vi b)
     return vf_add(x, y);
 }
 
+/* Whether a lane has what its neighbour has: its number. (`a` is for the table's sake.) */
+static vm swapped(vi a)
+{
+    const vi own = vi_add(vi_iota(), vi_and(a, vi_zero()));
+    return vi_eq(vi_bits(vf_swap(vf_bits(own))), VF > 1 ? vi_xor(own, vi_set1(1)) : own);
+}
+
 #define OPS(X)                                                                 \
     X(vf_add, NUMBER, put_f, vf_add(FA, FB))                                   \
     X(vf_sub, NUMBER, put_f, vf_sub(FA, FB))                                   \
@@ -77,6 +84,7 @@ static vf normal_of(vi a, vi b)
     X(vf_rint, NUMBER, put_f, vf_rint(FA))                                     \
     X(vf_abs, BITS, put_f, vf_abs(FA))                                         \
     X(vf_neg, BITS, put_f, vf_neg(FA))                                         \
+    X(vf_swap, BITS, put_m, swapped(IA))                                       \
     X(vf_pow2, INTEGRAL, put_f, vf_pow2(FA))                                   \
     X(vf_lt, BITS, put_m, vf_lt(FA, FB))                                       \
     X(vf_le, BITS, put_m, vf_le(FA, FB))                                       \
