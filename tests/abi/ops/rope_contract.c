@@ -5,26 +5,14 @@
 
 #include "../contract.h"
 
-static struct call good; /* 2 by 5 tokens of 3 heads of 8 columns */
+CONTRACT_OF(rope); /* 2 by 5 tokens of 3 heads of 8 columns */
 
-#define SPOIL(status, part, ...)                                                                                       \
-    do {                                                                                                               \
-        struct call c;                                                                                                 \
-        call_copy(&c, &good);                                                                                          \
-        __VA_ARGS__;                                                                                                   \
-        call_is(&c, status, part, #__VA_ARGS__);                                                                       \
-    } while (0)
 #define X     t[TENON_ROPE_X]
 #define POS   t[TENON_ROPE_POS]
 #define FREQS t[TENON_ROPE_FREQS]
 #define TABLE t[TENON_ROPE_TABLE]
 #define Y     t[TENON_ROPE_Y]
 #define FLAGS t[TENON_ROPE_FLAGS]
-
-static struct tenon_rope_params *params_of(struct call *call)
-{
-    return (void *)call->params;
-}
 
 static void test_shapes(void)
 {
