@@ -23,14 +23,17 @@ struct columns_block {
     int64_t x_stride;
     float *lanes; /* [PRODUCT_LANES][mt][width] */
     float *scale; /* i8: room for width */
+    const int32_t *list; /* columns_listed(): the rows of w that count, within the block, ascending */
+    int64_t count;
 };
 
-/* One row of w to one lane of sums. */
-SIMD_FN void columns_row(const uint32_t dtype, const int mt, const struct columns_block *b, int64_t k, float *lane)
+/* One row of w to one lane of sums; `ahead` is the row that comes some rows later. */
+SIMD_FN void columns_row(const uint32_t dtype, const int mt, const struct columns_block *b, int64_t k, int64_t ahead,
+                         float *lane)
 {
     const int64_t at = (b->k0 + k) * b->w->row_stride + b->first;
     const uintptr_t soon =
-        (uintptr_t)b->w->data + TENON_DTYPE_SIZE(dtype) * (uintptr_t)(at + COLUMNS_AHEAD * b->w->row_stride);
+        (uintptr_t)b->w->data + TENON_DTYPE_SIZE(dtype) * (uintptr_t)(ahead * b->w->row_stride + b->first);
     vf x[COLUMNS_M];
     UNROLL
     for (int i = 0; i < mt; i++)
@@ -48,6 +51,17 @@ SIMD_FN void columns_row(const uint32_t dtype, const int mt, const struct column
     }
 }
 
+/* The scales of the group of row k, if that is another one. */
+SIMD_FN int64_t columns_scales(const struct columns_block *b, int64_t k, int64_t group)
+{
+    if (k / b->w->group == group)
+        return group;
+    group = k / b->w->group;
+    for (int64_t c = 0; c < b->width; c++)
+        b->scale[c] = c < b->columns ? b->w->scale[(b->first + c) * b->w->scale_stride + group] : 0.0f;
+    return group;
+}
+
 SIMD_FN void columns_block_body(const uint32_t dtype, const int mt, const struct columns_block *b)
 {
     const int64_t size = mt * b->width;
@@ -55,12 +69,9 @@ SIMD_FN void columns_block_body(const uint32_t dtype, const int mt, const struct
     for (int64_t i = 0; i < PRODUCT_LANES * size; i += VF)
         vf_store(b->lanes + i, vf_zero());
     for (int64_t k = 0; k < b->kc; k++) {
-        if (dtype == TENON_I8 && (b->k0 + k) / b->w->group != group) {
-            group = (b->k0 + k) / b->w->group;
-            for (int64_t c = 0; c < b->width; c++)
-                b->scale[c] = c < b->columns ? b->w->scale[(b->first + c) * b->w->scale_stride + group] : 0.0f;
-        }
-        columns_row(dtype, mt, b, k, b->lanes + k % PRODUCT_LANES * size);
+        if (dtype == TENON_I8)
+            group = columns_scales(b, b->k0 + k, group);
+        columns_row(dtype, mt, b, k, b->k0 + k + COLUMNS_AHEAD, b->lanes + k % PRODUCT_LANES * size);
     }
     /* The fill of the last lanes, 0 * 0, which makes +0 of -0. */
     if (b->kc % PRODUCT_LANES != 0)
@@ -79,6 +90,38 @@ SIMD_FN void columns_fold(const struct columns_block *b, int mt, float *sum, int
             lane[l] = vf_load(b->lanes + l * size + i);
         const vf total = product_fold(lane);
         vf_store(sum + i, accumulate ? vf_add(vf_load(sum + i), total) : total);
+    }
+}
+
+/* The same of one row of x, of which only the entries of the list are not 0: nothing else of w is read. */
+SIMD_FN void columns_listed_body(const uint32_t dtype, const struct columns_block *b)
+{
+    int64_t group = -1;
+    for (int64_t i = 0; i < PRODUCT_LANES * b->width; i += VF)
+        vf_store(b->lanes + i, vf_zero());
+    for (int64_t i = 0; i < b->count; i++) {
+        const int64_t k = b->list[i] - b->k0;
+        if (dtype == TENON_I8)
+            group = columns_scales(b, b->k0 + k, group);
+        columns_row(dtype, 1, b, k, b->list[i + COLUMNS_AHEAD < b->count ? i + COLUMNS_AHEAD : b->count - 1],
+                    b->lanes + k % PRODUCT_LANES * b->width);
+    }
+}
+
+static __attribute__((unused)) void columns_listed(uint32_t dtype, const struct columns_block *b)
+{
+    switch (dtype) {
+    case TENON_F16:
+        columns_listed_body(TENON_F16, b);
+        break;
+    case TENON_BF16:
+        columns_listed_body(TENON_BF16, b);
+        break;
+    case TENON_I8:
+        columns_listed_body(TENON_I8, b);
+        break;
+    default:
+        columns_listed_body(TENON_F32, b);
     }
 }
 
