@@ -9,6 +9,7 @@
 
 #include "../contract.h"
 #include "../shape.h"
+#include "sparsify_op.h"
 
 #define COLS_MAX INT32_MAX
 
@@ -78,27 +79,19 @@ static const struct tenon_attr_spec attrs[] = {
      .text = "shift_relu, soft: the largest magnitude; FLT_MAX is none"},
 };
 
-static int is_topk(uint32_t kind)
+static const char *name_of(const struct tenon_tensor *t, uint32_t i)
 {
-    return kind >= TENON_SPARSIFY_TOPK && kind <= TENON_SPARSIFY_STAT_TOPK;
+    return t[i].dtype ? tensors[i].name : NULL;
 }
 
-static int32_t check_params(const struct tenon_sparsify_params *p, const struct tenon_tensor *t, struct tenon_why *why)
+static int32_t check_params(const struct tenon_sparsify_params *p, const struct tenon_tensor *t, int64_t cols,
+                            struct tenon_why *why)
 {
-    const int t_row = t[TENON_SPARSIFY_T_ROW].dtype != 0, t_col = t[TENON_SPARSIFY_T_COL].dtype != 0;
-    const int weighs = p->kind == TENON_SPARSIFY_ABS_GT ||
-                       ((p->kind == TENON_SPARSIFY_TOPK || p->kind == TENON_SPARSIFY_BATCH_TOPK) &&
-                        p->by == TENON_SPARSIFY_BY_ABS);
+    const struct sparsifier_rule rule = tenon__sparsify_rule(p);
+    const char *t_row = name_of(t, TENON_SPARSIFY_T_ROW), *t_col = name_of(t, TENON_SPARSIFY_T_COL);
     if (t_row && t_col)
         return tenon_why_set(why, TENON_E_ARG, "t_row and t_col are both given: at most one may be");
-    if ((t_row || t_col) && p->kind > TENON_SPARSIFY_GE)
-        return tenon_why_set(why, TENON_E_ARG, "%s is given: kind %s has no t, only abs_gt, abs_ge, gt and ge have",
-                             t_row ? "t_row" : "t_col", kinds[p->kind]);
-    if (t[TENON_SPARSIFY_WGT].dtype && !weighs)
-        return tenon_why_set(why, TENON_E_ARG,
-                             "wgt is given: kind %s has no weights, only abs_gt, and topk and batch_topk by abs, have",
-                             kinds[p->kind]);
-    return TENON_OK;
+    return tenon__sparsifier_check(&rule, t_row ? t_row : t_col, name_of(t, TENON_SPARSIFY_WGT), cols, why);
 }
 
 static int32_t check_y(const struct tenon_tensor *x, const struct tenon_tensor *y, struct tenon_why *why)
@@ -150,14 +143,9 @@ static int32_t validate(const void *params, const struct tenon_tensor *t, struct
     const struct tenon_sparsify_params *p = params;
     const struct tenon_tensor *x = &t[TENON_SPARSIFY_X];
     int64_t rows, cols;
-    int32_t status = check_params(p, t, why);
+    int32_t status = tenon__shape_x(&tensors[TENON_SPARSIFY_X], x, &rows, &cols, why);
     if (!status)
-        status = tenon__shape_x(&tensors[TENON_SPARSIFY_X], x, &rows, &cols, why);
-    if (status)
-        return status;
-    if (is_topk(p->kind) && (p->k < 0 || p->k > cols))
-        return tenon_why_set(why, TENON_E_SHAPE, "k = %d: must be within [0, cols], and x has %lld cols", p->k,
-                             (long long)cols);
+        status = check_params(p, t, cols, why);
     for (uint32_t i = TENON_SPARSIFY_T_ROW; !status && i < TENON_SPARSIFY_N_TENSORS; i++)
         if (t[i].dtype && (i == TENON_SPARSIFY_T_ROW || i == TENON_SPARSIFY_NNZ))
             status = tenon__shape_per_row(&tensors[i], &t[i], x, rows, 0, why);

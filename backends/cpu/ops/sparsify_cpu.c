@@ -2,67 +2,15 @@
  * Copyright The Tenon authors
  *
  * sparsify on the CPU: the plan, and how its work is shared out. */
-#include <float.h>
 #include <stdio.h>
 
-#include "normal.h"
-
 #include "sparsify_cpu_cut.h"
-#include "sparsify_cpu_sweep.h"
 
-/* ---- the sweeps, one instance a rule and type ---- */
-
-#define SWEEPS(dtype, DTYPE, rule, RULE)                                       \
-    static void map_##rule##_##dtype(struct row *r, int64_t c0, int64_t c1)    \
-    {                                                                          \
-        map_row(r, c0, c1, DTYPE, RULE);                                       \
-    }                                                                          \
-    static void sweep_##rule##_##dtype(struct row *r, int64_t c0, int64_t c1)  \
-    {                                                                          \
-        sweep_row(r, c0, c1, DTYPE, RULE);                                     \
-    }
-#define TYPE(dtype, DTYPE)                                                     \
-    SWEEPS(dtype, DTYPE, abs_gt, RULE_ABS_GT)                                  \
-    SWEEPS(dtype, DTYPE, abs_ge, RULE_ABS_GE)                                  \
-    SWEEPS(dtype, DTYPE, gt, RULE_GT)                                          \
-    SWEEPS(dtype, DTYPE, ge, RULE_GE)                                          \
-    SWEEPS(dtype, DTYPE, relu, RULE_RELU)                                      \
-    SWEEPS(dtype, DTYPE, shift, RULE_SHIFT)                                    \
-    SWEEPS(dtype, DTYPE, soft, RULE_SOFT)                                      \
-    SWEEPS(dtype, DTYPE, cut, RULE_CUT)                                        \
-    static void keys_##dtype(const struct row *r, int64_t c0, int64_t c1, int32_t *keys) \
-    {                                                                          \
-        row_keys(r, c0, c1, keys, DTYPE);                                      \
-    }                                                                          \
-    static struct spread spread_##dtype(const struct row *r, int64_t c0, int64_t c1) \
-    {                                                                          \
-        return row_spread(r, c0, c1, DTYPE);                                   \
-    }                                                                          \
-    static void exact_##dtype(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to) \
-    {                                                                          \
-        row_exact(r, c0, c1, to, DTYPE);                                       \
-    }
-TYPE(f32, TENON_F32)
-TYPE(f16, TENON_F16)
-TYPE(bf16, TENON_BF16)
-
-struct sweeps {
-    uint32_t dtype;
-    sweep_fn *map[RULES], *sweep[RULES];
-    void (*keys)(const struct row *r, int64_t c0, int64_t c1, int32_t *keys);
-    struct spread (*spread)(const struct row *r, int64_t c0, int64_t c1);
-    void (*exact)(const struct row *r, int64_t c0, int64_t c1, struct spread_exact *to);
-};
-#define ALL(form, dtype)                                                       \
-    {                                                                          \
-        form##_abs_gt_##dtype, form##_abs_ge_##dtype, form##_gt_##dtype, form##_ge_##dtype, form##_relu_##dtype, \
-            form##_shift_##dtype, form##_soft_##dtype, form##_cut_##dtype      \
-    }
-static const struct sweeps all_sweeps[] = {
-    {TENON_F32, ALL(map, f32), ALL(sweep, f32), keys_f32, spread_f32, exact_f32},
-    {TENON_F16, ALL(map, f16), ALL(sweep, f16), keys_f16, spread_f16, exact_f16},
-    {TENON_BF16, ALL(map, bf16), ALL(sweep, bf16), keys_bf16, spread_bf16, exact_bf16},
-};
+SPARSIFIER_TYPE(f32, TENON_F32)
+SPARSIFIER_TYPE(f16, TENON_F16)
+SPARSIFIER_TYPE(bf16, TENON_BF16)
+static const struct sparsifier_sweeps all_sweeps[] = {
+    SPARSIFIER_SWEEPS(f32, TENON_F32), SPARSIFIER_SWEEPS(f16, TENON_F16), SPARSIFIER_SWEEPS(bf16, TENON_BF16)};
 
 static const char *const rule_names[RULES] = {"abs_gt", "abs_ge", "gt", "ge", "relu", "shift", "soft", "cut"};
 
@@ -81,38 +29,6 @@ static int64_t stride_of(const struct tenon_tensor *t)
     return stride * (int64_t)TENON_DTYPE_SIZE(t->dtype);
 }
 
-static void choose_rule(struct sparsify *s, const struct tenon_sparsify_params *p, uint32_t dtype)
-{
-    const struct sweeps *w = all_sweeps;
-    s->rule = p->kind;
-    s->t = p->t;
-    s->cap = p->cap == FLT_MAX ? INFINITY : p->cap;
-    s->by_abs = p->by == TENON_SPARSIFY_BY_ABS;
-    s->k = p->k;
-    s->ddof = (uint8_t)p->ddof;
-    s->batch = p->kind == TENON_SPARSIFY_BATCH_TOPK;
-    s->stat = p->kind == TENON_SPARSIFY_STAT_TOPK && p->k > 0 && p->k < s->cols;
-    s->cut = p->kind >= TENON_SPARSIFY_TOPK && !s->stat;
-    if (p->kind == TENON_SPARSIFY_SHIFT_RELU || p->kind == TENON_SPARSIFY_SOFT)
-        s->t = p->tau;
-    if (s->cut)
-        s->rule = RULE_CUT;
-    if (p->kind == TENON_SPARSIFY_STAT_TOPK)
-        s->by_abs = 0;
-    if (s->stat) {
-        s->rule = p->keep == TENON_SPARSIFY_KEEP ? RULE_GT : RULE_SHIFT;
-        s->cap = INFINITY;
-        s->quantile = -tenon__normal_quantile((double)s->k / (double)s->cols);
-    }
-    while (w->dtype != dtype)
-        w++;
-    s->map = w->map[s->rule];
-    s->sweep = w->sweep[s->rule];
-    s->keys = w->keys;
-    s->spread = w->spread;
-    s->exact = w->exact;
-}
-
 /* How the work is shared out, and the workspace for it: units where tiles are, then the room to select in, of them all
  * or for each task, and then its flags. */
 static uint64_t choose_split(struct sparsify *s, const struct cpu_env *env)
@@ -120,15 +36,16 @@ static uint64_t choose_split(struct sparsify *s, const struct cpu_env *env)
     const uint64_t tasks = (uint64_t)env->threads * TASKS_PER_THREAD;
     const int small = s->rows == 0 || s->cols == 0 || s->rows <= SMALL_WORK / s->cols;
     s->tiles = s->cols > TILE ? (s->cols + TILE - 1) / TILE : 1;
-    s->split = s->batch || (env->threads > 1 && !small && s->tiles > 1 &&
+    s->split = s->rule.batch || (env->threads > 1 && !small && s->tiles > 1 &&
                             (s->cols >= SPLIT_COLS || (uint64_t)s->rows < env->threads));
-    s->units = s->split ? round_up((uint64_t)(s->batch ? s->rows : 1) * (uint64_t)s->tiles * sizeof(struct unit)) : 0;
+    const int64_t group = s->rule.batch ? s->rows : 1;
+    s->units = s->split ? round_up((uint64_t)group * (uint64_t)s->tiles * sizeof(struct unit)) : 0;
     s->tasks = small || env->threads == 1 ? 1 : (uint32_t)tasks;
     if (!s->split && (uint64_t)s->rows < s->tasks)
         s->tasks = s->rows > 0 ? (uint32_t)s->rows : 1;
     if (s->split)
-        return s->units + (s->cut ? select_row_bytes((s->batch ? s->rows : 1) * s->cols, s->tasks) : 0);
-    s->scratch = 64 + (s->cut ? select_row_bytes(s->cols, 1) : 0);
+        return s->units + (s->rule.cut ? select_row_bytes(group * s->cols, s->tasks) : 0);
+    s->scratch = 64 + (s->rule.cut ? select_row_bytes(s->cols, 1) : 0);
     return s->tasks * s->scratch;
 }
 
@@ -150,12 +67,16 @@ static int32_t sparsify_plan(struct cpu_plan *plan)
     s->compact = list->dtype != TENON_ABSENT;
     s->kmax = s->compact ? list->dim[list->rank - 1] : 0;
     s->counted = s->compact || t[TENON_SPARSIFY_NNZ].dtype || t[TENON_SPARSIFY_FLAGS].dtype;
-    choose_rule(s, (const struct tenon_sparsify_params *)(const void *)plan->params, x->dtype);
+    const struct sparsifier_rule rule = tenon__sparsify_rule((const void *)plan->params);
+    s->rule = sparsifier_of(&rule, s->cols);
+    s->sweeps = all_sweeps;
+    while (s->sweeps->dtype != x->dtype)
+        s->sweeps++;
     plan->workspace = choose_split(s, plan->env);
     /* Past the cache when the tensors do not fit it anyway: y is not read first and evicts nothing. */
     s->stream = x->dtype == TENON_F32 && tenon_tensor_bytes(&t[TENON_SPARSIFY_Y]) > plan->env->l2 * 4;
     snprintf(plan->impl, sizeof plan->impl, "sparsify_%s_%s %s%s", tenon_dtype_name(x->dtype), CPU_ISA_NAME,
-             s->stat ? "stat " : "", rule_names[s->rule]);
+             s->rule.stat ? "stat " : "", rule_names[s->rule.how]);
     return TENON_OK;
 }
 
@@ -168,7 +89,7 @@ static void end_row(const struct run *run, const struct row *r, int64_t row, uin
     const int64_t held = s->compact && r->n > s->kmax ? s->kmax : r->n;
     flags[0] += r->special;
     flags[1] += r->n == 0;
-    flags[2] += s->cut && !s->batch && r->n < s->k;
+    flags[2] += s->rule.cut && !s->rule.batch && r->n < s->rule.k;
     flags[3] += s->compact && r->n > s->kmax;
     if (run->ptr[TENON_SPARSIFY_NNZ])
         ((int32_t *)run->ptr[TENON_SPARSIFY_NNZ])[row] = (int32_t)held;
@@ -203,15 +124,15 @@ static void rows_task(void *context, uint32_t i)
     for (int64_t row = from; row < to; row++) {
         struct row r = row_begin(run);
         bind_row(run, &r, row);
-        if (s->cut)
+        if (s->rule.cut)
             set_cut(&r, cut_rows(run, &r, row, 1, 1, run->workspace + i * s->scratch));
-        if (s->stat)
-            theta_row(run, &r);
+        if (s->rule.stat)
+            theta_row(&s->rule, s->sweeps, &r, s->cols);
         if (s->counted || r.equal > 0) {
-            s->sweep(&r, 0, s->cols);
+            s->sweeps->sweep[s->rule.how](&r, 0, s->cols);
             end_row(run, &r, row, flags);
         } else {
-            s->map(&r, 0, s->cols);
+            s->sweeps->map[s->rule.how](&r, 0, s->cols);
         }
     }
     if (s->stream)
@@ -236,13 +157,14 @@ static void run_rows(const struct run *run)
 /* Counts what a tile keeps. Ties are not taken: how many of them are is not known yet. */
 static void count_unit(struct group *g, int64_t u, uint32_t task)
 {
+    const struct sparsify *s = g->run->s;
     struct row r = unit_row(g, u);
     int64_t c0, c1;
     (void)task;
-    unit_columns(g->run->s, u, &c0, &c1);
+    unit_columns(s, u, &c0, &c1);
     r.y = NULL;
     r.kmax = r.equal = 0;
-    g->run->s->sweep(&r, c0, c1);
+    s->sweeps->sweep[s->rule.how](&r, c0, c1);
     g->unit[u].above = r.above;
     g->unit[u].ties = r.ties;
     g->unit[u].special = r.special;
@@ -250,22 +172,24 @@ static void count_unit(struct group *g, int64_t u, uint32_t task)
 
 static void map_unit(struct group *g, int64_t u, uint32_t task)
 {
+    const struct sparsify *s = g->run->s;
     struct row r = unit_row(g, u);
     int64_t c0, c1;
     (void)task;
-    unit_columns(g->run->s, u, &c0, &c1);
-    g->run->s->map(&r, c0, c1);
+    unit_columns(s, u, &c0, &c1);
+    s->sweeps->map[s->rule.how](&r, c0, c1);
 }
 
 static void sweep_unit(struct group *g, int64_t u, uint32_t task)
 {
+    const struct sparsify *s = g->run->s;
     struct row r = unit_row(g, u);
     int64_t c0, c1;
     (void)task;
-    unit_columns(g->run->s, u, &c0, &c1);
+    unit_columns(s, u, &c0, &c1);
     r.n = g->unit[u].n;
     r.equal = g->unit[u].equal;
-    g->run->s->sweep(&r, c0, c1);
+    s->sweeps->sweep[s->rule.how](&r, c0, c1);
 }
 
 /* From the counts of the units to where each begins, and to the ends of the rows. */
@@ -291,17 +215,17 @@ static void count_group(struct group *g, uint32_t *flags)
         bind_row(g->run, &r, g->first + u / s->tiles);
         end_row(g->run, &r, g->first + u / s->tiles, flags);
     }
-    flags[2] += s->batch && kept < s->k * s->rows;
+    flags[2] += s->rule.batch && kept < s->rule.k * s->rows;
 }
 
 static void run_group(struct group *g, uint32_t *flags)
 {
     const struct sparsify *s = g->run->s;
     g->row = row_begin(g->run);
-    if (s->cut)
+    if (s->rule.cut)
         set_cut(&g->row, cut_rows(g->run, &g->row, g->first, g->units / s->tiles, s->tasks,
                                   g->run->workspace + s->units));
-    if (s->stat)
+    if (s->rule.stat)
         theta_group(g);
     if (s->counted || g->row.equal > 0) {
         count_group(g, flags);
@@ -316,7 +240,7 @@ static void run_groups(const struct run *run)
     const struct sparsify *s = run->s;
     uint32_t flags[4] = {0};
     struct group g = {.run = run, .unit = (struct unit *)(void *)run->workspace};
-    const int64_t rows = s->batch ? s->rows : 1;
+    const int64_t rows = s->rule.batch ? s->rows : 1;
     g.units = rows * s->tiles;
     for (g.first = 0; g.first < s->rows; g.first += rows)
         run_group(&g, flags);

@@ -82,22 +82,11 @@ static struct row row_begin(const struct run *run)
     return (struct row){.t_col = run->ptr[TENON_SPARSIFY_T_COL],
                         .wgt = run->ptr[TENON_SPARSIFY_WGT],
                         .kmax = s->compact ? s->kmax : 0,
-                        .t = s->t,
-                        .cap = s->cap,
+                        .t = s->rule.t,
+                        .cap = s->rule.cap,
                         .key = ORDER_NAN,
-                        .by_abs = s->by_abs,
+                        .by_abs = s->rule.by_abs,
                         .stream = s->stream};
-}
-
-/* NaN is never kept, not even when there is nothing better. */
-static void set_cut(struct row *r, struct select_cut cut)
-{
-    r->key = cut.key;
-    r->equal = cut.key == ORDER_NAN ? 0 : cut.equal;
-    if (r->equal == INT64_MAX) { /* all that are equal: then there are no ties to be counted */
-        r->key--;
-        r->equal = 0;
-    }
 }
 
 static void unit_columns(const struct sparsify *s, int64_t u, int64_t *c0, int64_t *c1)
@@ -127,7 +116,7 @@ static void selected_keys(const void *context, int64_t row, int64_t c0, int64_t 
     const struct selected *of = context;
     struct row r = *of->row;
     bind_row(of->run, &r, of->first + row);
-    of->run->s->keys(&r, c0, c1, keys);
+    of->run->s->sweeps->keys(&r, c0, c1, keys);
 }
 
 /* Of the k best of each of these rows on the average. */
@@ -141,7 +130,7 @@ static struct select_cut cut_rows(const struct run *run, const struct row *r, in
                                 .memory = memory,
                                 .rows = rows,
                                 .cols = s->cols,
-                                .k = s->k * rows,
+                                .k = s->rule.k * rows,
                                 .keys = selected_keys,
                                 .context = &of};
     return select_row(&select);
@@ -149,27 +138,13 @@ static struct select_cut cut_rows(const struct run *run, const struct row *r, in
 
 /* ---- theta ---- */
 
-/* NaN where an entry is not finite: that keeps nothing. */
-static void set_theta(const struct sparsify *s, struct row *r, struct spread *spread)
-{
-    const double ddof = (double)s->ddof;
-    if (spread_cancels(spread, ddof, s->quantile)) { /* too rare to be shared out */
-        struct spread_exact exact = {{0}};
-        for (int64_t c0 = 0; c0 < s->cols; c0 += TILE)
-            s->exact(r, c0, s->cols - c0 < TILE ? s->cols : c0 + TILE, &exact);
-        spread->sum = spread_exact_sum(&exact);
-        spread->low = 0.0;
-    }
-    r->t = (float)spread_theta(spread, ddof, s->quantile);
-}
-
 static void spread_unit(struct group *g, int64_t u, uint32_t task)
 {
     const struct row r = unit_row(g, u);
     int64_t c0, c1;
     (void)task;
     unit_columns(g->run->s, u, &c0, &c1);
-    g->unit[u].spread = g->run->s->spread(&r, c0, c1);
+    g->unit[u].spread = g->run->s->sweeps->spread(&r, c0, c1);
 }
 
 static void theta_group(struct group *g)
@@ -179,19 +154,8 @@ static void theta_group(struct group *g)
     group_spread(g, spread_unit);
     for (int64_t u = 0; u < g->units; u++)
         spread_merge(&spread, &g->unit[u].spread);
-    set_theta(g->run->s, &r, &spread);
+    set_theta(&g->run->s->rule, g->run->s->sweeps, &r, g->run->s->cols, &spread);
     g->row.t = r.t;
-}
-
-static void theta_row(const struct run *run, struct row *r)
-{
-    const struct sparsify *s = run->s;
-    struct spread spread = {0};
-    for (int64_t c0 = 0; c0 < s->cols; c0 += TILE) {
-        const struct spread part = s->spread(r, c0, s->cols - c0 < TILE ? s->cols : c0 + TILE);
-        spread_merge(&spread, &part);
-    }
-    set_theta(s, r, &spread);
 }
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What the sparsify kernels share: the rule by which an entry is kept. Every kind is one comparison of keys in the
+ * What the kernels of sparsifiers share: the rule by which an entry is kept. Every kind is one comparison of keys in the
  * total order, which subnormals and NaN cannot upset, and one of three values. */
-#ifndef TN_LIB_SPARSIFY_H
-#define TN_LIB_SPARSIFY_H
+#ifndef TN_LIB_SPARSIFIER_H
+#define TN_LIB_SPARSIFIER_H
 
 #include "num.h"
 #include "order.h"
@@ -23,7 +23,7 @@
 #define SP_X_SHIFT ((options >> 14) & 1u)
 #define SP_Y_SHIFT ((options >> 15) & 1u)
 #define SP_CVAL_SHIFT ((options >> 16) & 1u)
-#define SP_TIES (options & 0x20000u)   /* rows without ties at the cut are sparsify_map's, the others the rest's */
+#define SP_TIES (options & 0x20000u)   /* rows without ties at the cut are sparsifier_map's, the others the rest's */
 #define SP_HAS_NNZ (options & 0x40000u)
 #define SP_HAS_FLAGS (options & 0x80000u)
 #define SP_CAP (options & 0x100000u)
