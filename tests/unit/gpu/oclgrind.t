@@ -13,9 +13,10 @@ kernels=${top_builddir:-.}/shaders/kernels.c
 dir=$(mktemp -d "${TMPDIR:-/tmp}/tenon-oclgrind.XXXXXX") || exit 99
 trap 'rm -rf "$dir"' EXIT
 n=0
+recipes=$(find "$src/shaders" -name '*.c' ! -name gpu_cache.c ! -name kernels.c)
 build() {
-    ${CC:-cc} -O1 $2 -I"$src/plugin-api" -I"$src/shaders" -I"$src/tests/conform" "$src"/shaders/gpu.c "$src"/shaders/recipe*.c \
-        "$src"/shaders/product.c "$src"/shaders/*_gpu*.c "$kernels" "$src"/plugin-api/*.c "$src"/plugin-api/ops/*_op.c \
+    ${CC:-cc} -O1 $2 -I"$src/plugin-api" -I"$src/shaders" -I"$src/tests/conform" $recipes "$kernels" \
+        "$src"/plugin-api/*.c "$src"/plugin-api/ops/*_op.c \
         "$src"/tests/conform/case.c "$src"/tests/conform/number.c "$src"/tests/conform/noise.c "$src"/tests/conform/ops/*_ref*.c "$src"/tests/conform/ops/*_suite*.c \
         "$src"/tests/conform/precise_none.c "$src"/tests/unit/gpu/gpu_host.c "$src"/tests/unit/gpu/gpu_cases.c \
         -o "$dir/$1" -l:libOpenCL.so.1 -lm >"$dir/cc.log" 2>&1
