@@ -42,8 +42,9 @@ for op in $ops; do
             own=$((own + 1))
             continue
             ;;
-        # Not of the shared path: a peer of the benchmark maps operators to another library; tests and the faults that they plant use operators.
-        bench/peers/* | *_test.c | tests/conform/faulty/*) continue ;;
+        # Not of the shared path: a peer of the benchmark maps operators to another library; tests, catalogs of systems and the faults that tests plant
+        # use operators.
+        bench/peers/* | *_test.c | tests/conform/faulty/* | tests/conform/catalog_*) continue ;;
         esac
         grep -qi "$op" "$tmp/$file" || continue
         # The files of another operator may have the word as one of their own (softmax is a function, and a value of attributes), but
