@@ -2,9 +2,29 @@
  * Copyright The Tenon authors
  *
  * Buffers are plain memory: mapping is free, importing is an alias. */
+#include "config.h"
+
 #include <stddef.h>
+#include <sys/mman.h>
 
 #include "cpu_backend.h"
+
+#define HUGE_PAGE ((uintptr_t)2 << 20)
+
+/* Weights are read once a token: with small pages their walk waits for translations, and the hardware's prefetch ends
+ * at every page. Only whole huge pages of the buffer's own are asked for, and refusal is no error. */
+static void ask_for_huge_pages(void *data, size_t size)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t from = ((uintptr_t)data + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    const uintptr_t to = ((uintptr_t)data + size) / HUGE_PAGE * HUGE_PAGE;
+    if (from < to)
+        (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+#else
+    (void)data;
+    (void)size;
+#endif
+}
 
 int32_t tenon__cpu_buffer_create(struct tenon_device *device, const struct tenon_buffer_desc *desc,
                                  struct tenon_buffer **buffer)
@@ -32,6 +52,8 @@ int32_t tenon__cpu_buffer_create(struct tenon_device *device, const struct tenon
         tenon_why_set(&why, TENON_E_NOMEM, "no memory for a buffer of %llu bytes", (unsigned long long)desc->size);
         return tenon__cpu_fail(TENON_E_NOMEM, &why);
     }
+    if (b->owned)
+        ask_for_huge_pages(b->data, (size_t)desc->size);
     *buffer = b;
     return TENON_OK;
 }
