@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * A square of VF x VF floats, transposed in registers: vector i, lane j becomes vector j, lane i. First small
- * squares (of 4) in each 128-bit part of the vectors, then the parts among each other: every shuffle is one instruction
- * without an index register. */
+ * A square of VF x VF floats in registers. transpose(): vector i, lane j becomes vector j, lane i. First small squares
+ * (of 4) in each 128-bit part of the vectors, then the parts among each other: every shuffle is one instruction without
+ * an index register. fold_rows(): the sum of each row, with half the shuffles. */
 #ifndef TENON_TRANSPOSE_H
 #define TENON_TRANSPOSE_H
 
@@ -70,9 +70,33 @@ SIMD_FN void transpose(vf *square)
         square[i + 8] = TRANSPOSE_HALVES_(high01, high23, 0, 2);
         square[i + 12] = TRANSPOSE_HALVES_(high01, high23, 1, 3);
     }
-#undef TRANSPOSE_HALVES_
 #endif
     (void)square;
+}
+
+/* Lane i: the sum of vector i's lanes, neighbours first, then pairs of them. The square is overwritten. */
+SIMD_FN vf fold_rows(vf *square)
+{
+#if VF >= 4
+    UNROLL
+    for (int i = 0; i < VF; i += 2)
+        square[i / 2] = vf_add(TRANSPOSE_PARTS_(square[i], square[i + 1], 0, 2, 4, 6),
+                               TRANSPOSE_PARTS_(square[i], square[i + 1], 1, 3, 5, 7));
+    UNROLL
+    for (int i = 0; i < VF / 2; i += 2)
+        square[i / 2] = vf_add(TRANSPOSE_PARTS_(square[i], square[i + 1], 0, 2, 4, 6),
+                               TRANSPOSE_PARTS_(square[i], square[i + 1], 1, 3, 5, 7));
+#endif
+#if VF == 8
+    square[0] = vf_add(__builtin_shufflevector(square[0], square[1], 0, 1, 2, 3, 8, 9, 10, 11),
+                       __builtin_shufflevector(square[0], square[1], 4, 5, 6, 7, 12, 13, 14, 15));
+#elif VF == 16
+    const vf low = vf_add(TRANSPOSE_HALVES_(square[0], square[1], 0, 2), TRANSPOSE_HALVES_(square[0], square[1], 1, 3));
+    const vf high = vf_add(TRANSPOSE_HALVES_(square[2], square[3], 0, 2), TRANSPOSE_HALVES_(square[2], square[3], 1, 3));
+    square[0] = vf_add(TRANSPOSE_HALVES_(low, high, 0, 2), TRANSPOSE_HALVES_(low, high, 1, 3));
+#undef TRANSPOSE_HALVES_
+#endif
+    return square[0];
 }
 
 #undef TRANSPOSE_PARTS_
