@@ -4,6 +4,7 @@
  * moe_route on the CPU: the plan, and how tokens, and the experts of EXPERT_CHOICE, are shared out. */
 #include <stdio.h>
 
+#include "moe_route_cpu_tile.h"
 #include "moe_route_cpu_weights.h"
 
 #define TASKS_PER_THREAD 4
@@ -27,6 +28,7 @@ static uint64_t slot_layout(const struct route *r, unsigned char *memory, struct
         {&s->prob, n * 4},       {&s->key, pairs * 4},   {&s->key2, pairs * 4}, {&s->idx, slots * 4},
         {&s->w, widest * 4},     {&s->pair, pairs * 8},  {&s->count1, n * 4}, {&s->count_k, n * 4},
         {&s->p_high, n * 4},     {&s->p_low, n * 4},     {&s->p, n * 8},
+        {&s->picked, r->tiled ? (uint64_t)TOKENS * r->p.k * 4 : 0},
     };
     uint64_t offset = round_up(sizeof *s);
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -135,10 +137,11 @@ static void no_experts(const struct route *r, struct slot *s)
     memset(s->w, 0, r->p.k * sizeof *s->w);
 }
 
-static void route_token(const struct run *run, int64_t t, struct slot *s, struct losses *l, int bad)
+static void route_token(const struct run *run, int64_t t, struct slot *s, struct losses *l, int bad,
+                        const int32_t *picked)
 {
     const struct route *r = run->r;
-    struct token k = {.top = MINUS_INF};
+    struct token k = {.top = MINUS_INF, .picked = picked};
     const int valid = token_valid(run, t);
     if (valid && (r->reads || r->stats))
         score_token(run, t, s, &k, bad);
@@ -171,8 +174,9 @@ static void tokens_task(void *context, uint32_t i)
     for (int64_t tile = from; tile < to; tile++) {
         struct losses l = {0};
         const int64_t end = (tile + 1) * TOKENS < r->tokens ? (tile + 1) * TOKENS : r->tokens;
-        for (int64_t t = tile * TOKENS; t < end; t++)
-            route_token(run, t, s, &l, bad);
+        const int64_t begin = tile * TOKENS, picked = pick_tile(run, begin, end, s);
+        for (int64_t t = begin; t < end; t++)
+            route_token(run, t, s, &l, bad, t - begin < picked ? s->picked + (t - begin) * r->p.k : NULL);
         if (r->stats)
             ((struct losses *)(void *)(run->workspace + r->losses))[tile] = l;
     }
@@ -365,6 +369,8 @@ static void choose_needs(const struct cpu_plan *plan, struct route *r)
                (weighs && p->weight_src == TENON_MOE_ROUTE_WEIGHT_SCORE));
     r->clean = weighs && p->weight_src == TENON_MOE_ROUTE_WEIGHT_CLEAN_SOFTMAX;
     r->plain = p->inv_temp == 1.0f && !p->noise && !t[TENON_MOE_ROUTE_EXPERT_MASK].dtype && !r->clean;
+    r->tiled = r->plain && p->select == TENON_MOE_ROUTE_TOPK && !r->by_score && !p->n_group && !p->hier_g &&
+               can_pick(p->k);
     for (uint32_t i = TENON_MOE_ROUTE_P_MEAN; i <= TENON_MOE_ROUTE_L1; i++)
         r->stats |= t[i].dtype != TENON_ABSENT;
     r->counts = r->stats || t[TENON_MOE_ROUTE_CNT1].dtype || t[TENON_MOE_ROUTE_CNT_K].dtype;

@@ -17,6 +17,7 @@
 #include "lib/select.h"
 
 #define TOKENS    64   /* of a tile */
+#define TILE_K    8    /* the most slots of a token that are found a token a lane */
 #define PAD       16   /* rows are filled up to a multiple with -Inf, which weighs nothing */
 #define SUM_RUN   4096 /* multiples of 2^-40 up to 1 that a double adds exactly */
 #define FOLD_RUN  4096 /* tokens whose probabilities 32 bits hold */
@@ -34,6 +35,7 @@ struct route {
     uint64_t slot, losses, dense, odd, cuts; /* bytes of a task; offsets behind the slots */
     uint32_t tasks, choice_tasks;
     uint8_t plain;      /* logits are z as they are */
+    uint8_t tiled;      /* and the best of them are found a token a lane */
     uint8_t reads;      /* logits are looked at */
     uint8_t needs_finite, by_score, all_scores, sums, clean, counts, stats;
 };
@@ -43,6 +45,7 @@ struct slot {
     float *z, *clean, *noisy, *s;  /* s: scores, where all are needed */
     float *prob;                   /* exp(z - top) */
     int32_t *key, *key2, *idx;
+    int32_t *picked; /* [TOKENS][k], where tiled */
     float *w;
     uint64_t *pair;
     int32_t *count1, *count_k, *p_high, *p_low; /* p in units of 2^-16 and 2^-32 */
@@ -69,6 +72,7 @@ struct token {
     float clean_top, clean_inverse; /* of the logits without noise */
     double sum, moment; /* sum of exp, and of exp times its argument */
     int bad, empty, odd, cut;
+    const int32_t *picked; /* its best experts, if they are known; not those of an odd row */
     uint32_t range;
 };
 

@@ -34,9 +34,12 @@ SIMD_FN int64_t best_few(int32_t *key, int64_t n, int64_t k, int32_t *idx)
         uint32_t bits;
         while (!(bits = vm_bits(vi_eq(vi_load(key + at), vi_set1(best)))))
             at += VF;
-        at += __builtin_ctz(bits);
-        key[at] = KEY_NONE;
-        idx[j] = (int32_t)at;
+        const int64_t found = at + __builtin_ctz(bits);
+        /* the whole vector, as put_float() does */
+        const int lane_at = (int)(found - at);
+        const vm own = vm_andnot(vm_first(lane_at + 1), vm_first(lane_at));
+        vi_store(key + at, vi_select(own, vi_set1(KEY_NONE), vi_load(key + at)));
+        idx[j] = (int32_t)found;
     }
     return k;
 }
@@ -130,25 +133,51 @@ static void cut_groups(const struct route *r, struct slot *s)
 
 /* ---- rows of numbers, where floats order themselves: -Inf is what is absent, and -0 equals 0 as it should ---- */
 
+#define FIND (VF >= 8 ? 64 : VF) /* are looked through at once: where one stops early the processor guesses wrong */
+
+/* Where the first of n floats (a multiple of PAD) that is `value` lies; it is there. */
+SIMD_FN int64_t find_float(const float *c, int64_t n, float value)
+{
+    for (int64_t at = 0;; at += FIND) {
+        const int64_t count = n - at < FIND ? n - at : FIND;
+        uint64_t bits = 0;
+        for (int64_t i = 0; i < count; i += VF)
+            bits |= (uint64_t)vm_bits(vf_eq(vf_load(c + at + i), vf_set1(value))) << i;
+        if (bits)
+            return at + __builtin_ctzll(bits);
+    }
+}
+
+/* c[at] = value. The vector it lies in is stored whole: a float stored alone would have to reach the cache before that
+ * vector could be loaded. */
+SIMD_FN void put_float(float *c, int64_t at, float value)
+{
+    float *own = c + at / VF * VF;
+    const int lane = (int)(at % VF);
+    vf_store(own, vf_select(vm_andnot(vm_first(lane + 1), vm_first(lane)), vf_set1(value), vf_load(own)));
+}
+
+/* The largest of n floats, a multiple of PAD. */
+SIMD_FN float top_float(const float *c, int64_t n)
+{
+    vf top[PAD / VF];
+    for (int b = 0; b < PAD / VF; b++)
+        top[b] = vf_load(c + b * VF);
+    for (int64_t i = PAD; i < n; i += PAD)
+        SIMD_UNROLL for (int b = 0; b < PAD / VF; b++)
+            top[b] = vf_max(top[b], vf_load(c + i + b * VF));
+    return block_max(top);
+}
+
 /* The k best of n floats (a multiple of PAD; consumed) without NaN to idx. */
 SIMD_FN int64_t best_floats(float *c, int64_t n, int64_t k, int32_t *idx)
 {
     for (int64_t j = 0; j < k; j++) {
-        vf top[PAD / VF];
-        for (int b = 0; b < PAD / VF; b++)
-            top[b] = vf_load(c + b * VF);
-        for (int64_t i = PAD; i < n; i += PAD)
-            SIMD_UNROLL for (int b = 0; b < PAD / VF; b++)
-                top[b] = vf_max(top[b], vf_load(c + i + b * VF));
-        const float best = block_max(top);
+        const float best = top_float(c, n);
         if (best == MINUS_INF)
             return j;
-        int64_t at = 0;
-        uint32_t bits;
-        while (!(bits = vm_bits(vf_eq(vf_load(c + at), vf_set1(best)))))
-            at += VF;
-        at += __builtin_ctz(bits);
-        c[at] = MINUS_INF;
+        const int64_t at = find_float(c, n, best);
+        put_float(c, at, MINUS_INF);
         idx[j] = (int32_t)at;
     }
     return k;
@@ -160,24 +189,16 @@ SIMD_FN int64_t best_blocks(float *c, int64_t n, int64_t k, int32_t *idx)
 {
     float top[BLOCKS];
     const int64_t blocks = n / PAD, filled = (blocks + PAD - 1) / PAD * PAD;
-    for (int64_t b = 0; b < filled; b++) {
-        vf v[PAD / VF];
-        for (int i = 0; i < PAD / VF; i++)
-            v[i] = b < blocks ? vf_load(c + b * PAD + i * VF) : vf_set1(MINUS_INF);
-        top[b] = block_max(v);
-    }
+    for (int64_t b = 0; b < filled; b++)
+        top[b] = b < blocks ? top_float(c + b * PAD, PAD) : MINUS_INF;
     for (int64_t j = 0; j < k; j++) {
-        int32_t block;
-        if (!best_floats(top, filled, 1, &block))
+        const float best = top_float(top, filled);
+        if (best == MINUS_INF)
             return j;
-        idx[j] = 0;
-        float *own = c + block * PAD;
-        best_floats(own, PAD, 1, &idx[j]);
-        idx[j] += block * PAD;
-        vf v[PAD / VF];
-        for (int i = 0; i < PAD / VF; i++)
-            v[i] = vf_load(own + i * VF);
-        top[block] = block_max(v);
+        const int64_t block = find_float(top, filled, best), at = find_float(c + block * PAD, PAD, best);
+        put_float(c + block * PAD, at, MINUS_INF);
+        put_float(top, block, top_float(c + block * PAD, PAD));
+        idx[j] = (int32_t)(block * PAD + at);
     }
     return k;
 }
@@ -204,7 +225,7 @@ static int cut_group_floats(const struct route *r, float *c)
 {
     const uint32_t groups = r->p.n_group;
     const int64_t each = r->experts / groups;
-    float score[TENON_MOE_ROUTE_MAX_GROUPS];
+    float score[TENON_MOE_ROUTE_MAX_GROUPS + VF];
     int nan = 0;
     for (uint32_t g = 0; g < groups; g++) {
         score[g] = group_floats(c + g * each, each, r->p.gscore == TENON_MOE_ROUTE_GSCORE_MAX);
@@ -212,12 +233,19 @@ static int cut_group_floats(const struct route *r, float *c)
     }
     if (nan)
         return 0;
+    for (uint32_t g = groups; g < groups + VF; g++)
+        score[g] = MINUS_INF;
     for (uint32_t g = 0; g < groups; g++) {
-        uint32_t before = 0;
-        for (uint32_t h = 0; h < groups; h++)
-            before += (score[h] > score[g]) | ((score[h] == score[g]) & (h < g));
-        for (int64_t i = 0; before >= r->p.topk_group && i < each; i += VF)
-            vf_store(c + g * each + i, vf_set1(MINUS_INF));
+        int before = 0;
+        for (uint32_t h = 0; h < groups; h += VF) {
+            const vf all = vf_load(score + h), own = vf_set1(score[g]);
+            const int earlier = g <= h ? 0 : g - h < VF ? (int)(g - h) : VF;
+            before += vm_count(vm_or(vf_gt(all, own), vm_and(vf_eq(all, own), vm_first(earlier))));
+        }
+        /* as many stores for a group that stays: no branch can foretell which do */
+        const vf most = vf_set1(before >= (int)r->p.topk_group ? MINUS_INF : INFINITY);
+        for (int64_t i = 0; i < each; i += VF)
+            vf_store(c + g * each + i, vf_min(vf_load(c + g * each + i), most));
     }
     return 1;
 }
@@ -257,7 +285,13 @@ static int64_t topk_floats(const struct run *run, struct slot *s, const struct t
 static void select_topk(const struct run *run, struct slot *s, struct token *k)
 {
     const struct route *r = run->r;
-    int64_t n = topk_floats(run, s, k);
+    int64_t n = 0;
+    if (k->picked && !k->bad && !k->odd) {
+        memcpy(s->idx, k->picked, r->p.k * sizeof *s->idx);
+        k->cut = s->idx[r->p.k - 1] < 0;
+        return;
+    }
+    n = topk_floats(run, s, k);
     k->cut = n < r->p.k;
     if (n >= 0)
         return;
