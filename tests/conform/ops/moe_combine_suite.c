@@ -187,6 +187,8 @@ static const struct conform_bench benches[] = {
     BENCH("4096x8 of 1024", TENON_F32, 4, 4096, 8, 1024),
     BENCH("bf16 4096x8 of 2048", TENON_BF16, 2, 4096, 8, 2048),
     BENCH("mixtral 1024x2 of 4096", TENON_F32, 4, 1024, 2, 4096),
+    BENCH("qwen3-moe bf16 1024x8 of 2048", TENON_BF16, 2, 1024, 8, 2048),
+    BENCH("deepseek-v3 bf16 512x8 of 7168", TENON_BF16, 2, 512, 8, 7168),
     BENCH("decode 1x8 of 4096", TENON_F32, 4, 1, 8, 4096),
 };
 

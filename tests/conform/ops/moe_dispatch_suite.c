@@ -302,8 +302,14 @@ static const struct conform_bench benches[] = {
     PLAN("plan 1x8 to 256", 1, 8, 256),
     PLAN("bpr 4096x8 to 64", 4096, 8, 64),
     PLAN("prob 4096x8 to 64", 4096, 8, 64),
+    PLAN("plan mixtral 4096x2 to 8", 4096, 2, 8),
+    PLAN("plan qwen3-moe 4096x8 to 128", 4096, 8, 128),
+    PLAN("plan deepseek-v3 4096x8 to 256", 4096, 8, 256),
     COPY("xp 2048x8 of 1024", TENON_F32, 4, 2048, 8, 1024),
     COPY("xp bf16 2048x8 of 2048", TENON_BF16, 2, 2048, 8, 2048),
+    COPY("xp mixtral bf16 2048x2 of 4096", TENON_BF16, 2, 2048, 2, 4096),
+    COPY("xp qwen3-moe bf16 1024x8 of 2048", TENON_BF16, 2, 1024, 8, 2048),
+    COPY("xp deepseek-v3 bf16 512x8 of 7168", TENON_BF16, 2, 512, 8, 7168),
 };
 
 static void bench_make(const struct conform_bench *bench, struct conform_case *c)

@@ -221,9 +221,9 @@ static const struct conform_bench benches[] = {
     BENCH("", "skew", 64, 8, 1024, 512, 512, TENON_F32, CONFORM_QUICK, 4, 4),
     BENCH("", "", 64, 8, 1024, 512, 8, TENON_F32, CONFORM_FULL, 4, 4),
     BENCH("", "", 64, 8, 1024, 512, 512, TENON_BF16, CONFORM_FULL, 2, 2),
-    BENCH("mixtral/4-", "", 8, 2, 1024, 3584, 64, TENON_BF16, CONFORM_FULL, 2, 2),
-    BENCH("deepseekv3/4-", "", 32, 8, 1792, 512, 32, TENON_F32, CONFORM_FULL, 4, 4),
-    BENCH("qwen3moe/4-", "", 32, 8, 2048, 768, 4, TENON_BF16, CONFORM_FULL, 2, 2),
+    BENCH("mixtral/4-", "", 8, 2, 1024, 3584, 64, TENON_BF16, CONFORM_QUICK, 2, 2),
+    BENCH("deepseekv3/4-", "", 32, 8, 1792, 512, 32, TENON_F32, CONFORM_QUICK, 4, 4),
+    BENCH("qwen3moe/4-", "", 32, 8, 2048, 768, 4, TENON_BF16, CONFORM_QUICK, 2, 2),
 };
 
 static void bench_make(const struct conform_bench *bench, struct conform_case *c)

@@ -180,12 +180,22 @@ static void moe_logits_make(struct conform_case *c)
     {                                                                                                                  \
         #kind " " #t "x" #d "x" #e, type, size, {t, d, e}, 1.0 * (t + e) * d * bytes + 4.0 * t * e, 2.0 * t * d * e    \
     }
+/* Routers of known models, by their names. */
+#define MODEL(name, t, d, e)                                                                                           \
+    {                                                                                                                  \
+        "dot " name " " #t "x" #d "x" #e, TENON_F32, CONFORM_QUICK, {t, d, e},                                         \
+            4.0 * (t + e) * d + 4.0 * t * e, 2.0 * t * d * e                                                           \
+    }
 static const struct conform_bench benches[] = {
     BENCH(dot, 1, 4096, 256, TENON_F32, CONFORM_QUICK, 4),
     BENCH(dot, 1, 4096, 256, TENON_BF16, CONFORM_FULL, 2),
     BENCH(dot, 512, 4096, 64, TENON_F32, CONFORM_QUICK, 4),
     BENCH(dot, 512, 4096, 64, TENON_BF16, CONFORM_FULL, 2),
     BENCH(dot, 512, 4096, 256, TENON_F32, CONFORM_FULL, 4),
+    MODEL("mixtral", 1024, 4096, 8),
+    MODEL("qwen3-moe", 1024, 2048, 128),
+    MODEL("deepseek-v3", 512, 7168, 256),
+    MODEL("deepseek-v3", 1, 7168, 256),
     BENCH(cosine, 1, 4096, 256, TENON_F32, CONFORM_FULL, 4),
     BENCH(cosine, 512, 4096, 64, TENON_F32, CONFORM_FULL, 4),
     BENCH(neg_l2, 1, 4096, 256, TENON_F32, CONFORM_FULL, 4),
