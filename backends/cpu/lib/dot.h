@@ -29,10 +29,13 @@
 #define DOT_M                 1
 #define DOT_HEIGHTS_(X, type) X(type, 1)
 #endif
+_Static_assert((DOT_M + 1) / 2 > DOT_FEW, "tiles of one product take as many rows of w");
 #define DOT_ROWS_MOST (DOT_FEW ? 2 * DOT_ROWS : DOT_ROWS)
 #define DOT_AHEAD     1024 /* bytes of a row of w that are asked for ahead of their use */
 #define DOT_MOST      (VF >= 16 || DOT_M == 1 ? 3 * DOT_M : 2 * DOT_M) /* more rows of x are faster packed (measured) */
 
+/* Of w in a tile of mt rows of x. More rows of x than DOT_M are tiles of more than DOT_FEW each, so that all of them
+ * take the same. */
 SIMD_FN int dot_rows_of(const int mt)
 {
     return mt <= DOT_FEW ? DOT_ROWS_MOST : DOT_ROWS;
@@ -194,9 +197,9 @@ struct dot_product {
     int64_t x_stride, m; /* m <= DOT_MOST */
 };
 
-/* As many rows of w as a tile takes from n on (beyond the last it is repeated) and `blocks` blocks of K from k0 on. The sums of x row
- * m and block q go to lanes[q * M + m], as rows `at` and following of the group. n_next, k_next: what is read after
- * this, for the prefetch. */
+/* As many rows of w as a tile takes, from n on (beyond the last it is repeated), and `blocks` blocks of K from k0 on.
+ * The sums of x row m and block q go to lanes[q * M + m], as rows `at` and following of the group. n_next, k_next: what
+ * is read after this, for the prefetch. */
 static __attribute__((unused)) void dot_rows(const struct dot_product *p, int64_t n, int64_t k0, int64_t blocks,
                                              int64_t n_next, int64_t k_next, float (*lanes)[DOT_GROUP * PRODUCT_LANES],
                                              int64_t at)

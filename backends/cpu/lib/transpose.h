@@ -78,22 +78,22 @@ SIMD_FN void transpose(vf *square)
 SIMD_FN vf fold_rows(vf *square)
 {
 #if VF >= 4
+#define FOLD_PARTS_(x, y) vf_add(TRANSPOSE_PARTS_(x, y, 0, 2, 4, 6), TRANSPOSE_PARTS_(x, y, 1, 3, 5, 7))
     UNROLL
     for (int i = 0; i < VF; i += 2)
-        square[i / 2] = vf_add(TRANSPOSE_PARTS_(square[i], square[i + 1], 0, 2, 4, 6),
-                               TRANSPOSE_PARTS_(square[i], square[i + 1], 1, 3, 5, 7));
+        square[i / 2] = FOLD_PARTS_(square[i], square[i + 1]);
     UNROLL
     for (int i = 0; i < VF / 2; i += 2)
-        square[i / 2] = vf_add(TRANSPOSE_PARTS_(square[i], square[i + 1], 0, 2, 4, 6),
-                               TRANSPOSE_PARTS_(square[i], square[i + 1], 1, 3, 5, 7));
+        square[i / 2] = FOLD_PARTS_(square[i], square[i + 1]);
+#undef FOLD_PARTS_
 #endif
 #if VF == 8
     square[0] = vf_add(__builtin_shufflevector(square[0], square[1], 0, 1, 2, 3, 8, 9, 10, 11),
                        __builtin_shufflevector(square[0], square[1], 4, 5, 6, 7, 12, 13, 14, 15));
 #elif VF == 16
-    const vf low = vf_add(TRANSPOSE_HALVES_(square[0], square[1], 0, 2), TRANSPOSE_HALVES_(square[0], square[1], 1, 3));
-    const vf high = vf_add(TRANSPOSE_HALVES_(square[2], square[3], 0, 2), TRANSPOSE_HALVES_(square[2], square[3], 1, 3));
-    square[0] = vf_add(TRANSPOSE_HALVES_(low, high, 0, 2), TRANSPOSE_HALVES_(low, high, 1, 3));
+#define FOLD_HALVES_(x, y) vf_add(TRANSPOSE_HALVES_(x, y, 0, 2), TRANSPOSE_HALVES_(x, y, 1, 3))
+    square[0] = FOLD_HALVES_(FOLD_HALVES_(square[0], square[1]), FOLD_HALVES_(square[2], square[3]));
+#undef FOLD_HALVES_
 #undef TRANSPOSE_HALVES_
 #endif
     return square[0];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * moe_route on the CPU: the top k of plain logits, a token a lane. Every lane keeps its own sorted list, into which each
- * expert in turn is inserted: no maximum has to be found across lanes, and no token waits for its own steps. */
+ * moe_route on the CPU: the top k of plain logits, a token a lane. Every lane keeps its own sorted list, into which
+ * each expert in turn is inserted: no maximum has to be found across lanes, and no token waits for its own steps. */
 #ifndef TENON_MOE_ROUTE_CPU_TILE_H
 #define TENON_MOE_ROUTE_CPU_TILE_H
 
