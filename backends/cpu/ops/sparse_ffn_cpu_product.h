@@ -141,8 +141,8 @@ static void rows_piece(void *context, uint32_t piece)
     for (b.k0 = 0; b.k0 < w->width; b.k0 += PRODUCT_BLOCK) {
         b.kc = w->width - b.k0 < PRODUCT_BLOCK ? w->width - b.k0 : PRODUCT_BLOCK;
         b.x = x + b.k0;
-        for (int64_t r = 0; r < rows; r += DOT_ROWS) {
-            for (int i = 0; i < DOT_ROWS; i++) {
+        for (int64_t r = 0; r < rows; r += dot_rows_of(1)) {
+            for (int i = 0; i < dot_rows_of(1); i++) {
                 const int64_t row = list[r + i < rows ? r + i : rows - 1];
                 b.row[i] = row * w->row + b.k0;
                 b.next[i] = b.row[i] + PRODUCT_BLOCK;
