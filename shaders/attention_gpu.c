@@ -178,12 +178,12 @@ static void read_call(struct job *job)
     job->tiles = job->b * w[HEADS] * w[TILES];
 }
 
-/* Rounds of loops of an invocation for a tile of keys. */
+/* Rounds of loops of an invocation for a tile of keys, where leaving a loop counts as one more. */
 static uint64_t rounds_of(const struct job *job, uint64_t local)
 {
-    const uint64_t each = 1024 / local + (128 + local - 1) / local + (64 + local - 1) / local + 3;
-    return 64 / local + 1 + (job->word[WIDTH_K] + 15) / 16 * each + ((8 + local - 1) / local) * 130 +
-           (128 + local - 1) / local * (8 * 9 + 1) + (job->word[OPTIONS] & LIST ? 64 : 0) + 4;
+    const uint64_t each = 1024 / local + (128 + local - 1) / local + (64 + local - 1) / local + 4;
+    return 64 / local + 2 + (job->word[WIDTH_K] + 15) / 16 * each + ((8 + local - 1) / local) * 134 +
+           (128 + local - 1) / local * (8 * 10 + 1) + (job->word[OPTIONS] & LIST ? 65 : 0) + 8;
 }
 
 static int32_t choose_local(struct job *job)

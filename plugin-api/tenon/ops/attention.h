@@ -81,7 +81,8 @@
  * without cu_q or with page_table, row_ptr without col, with cu_q or ring, ring with kpos, with cu_q without page_table
  * or with n_sink >= S, k_quant without quant_k, k_table without LUT, a type of k that is not the quantiser's. Side
  * tensors are contiguous (else UNSUPPORTED), q, k, v, o, mask, gate and the leading axes of k_quant, v_quant have free
- * strides. D, V <= 65536; B*T*Hq, S, T < 2^31.
+ * strides. D, V <= 65536; B*T*Hq, S, T < 2^31. A GPU takes tensors of up to 2 GiB and B*T*Hq < 2^25; one whose loops
+ * end, D <= 8000 and a col of fewer than 2^15 entries (else UNSUPPORTED).
  * Tolerance (u = 2^-24; u_out = u, 2^-11, 2^-8 for o of f32, f16, bf16), against f64 of the inputs as they are given,
  * with sigma = max over visible j of |scale qtemp| sum |q||k| plus the magnitudes of all terms that are added:
  *   EXP, SIGMOID: 2^-21 (1 + sigma) sum |w vscale v| / Z + 1.01 u_out |o|.
