@@ -82,10 +82,10 @@ static struct tenon_attention_params *params_of(struct conform_case *c)
 
 /* ---- tensors ---- */
 
-void tenon__att_suite_tensor(struct conform_case *c, uint32_t i, uint32_t dtype, uint32_t rank, const int64_t *dim,
-                             uint64_t hash)
+/* With gaps and margins, as the hash says. */
+static void set_tensor(struct conform_case *c, uint32_t i, uint32_t dtype, uint32_t rank, const int64_t *dim,
+                       uint64_t hash)
 {
-    static const uint64_t leads[8] = {0, 1, 3, 16, 0, 5, 7, 64};
     struct tenon_tensor *t;
     conform_slot_set(c, i, dtype, rank, dim);
     t = &c->slot[i].tensor;
@@ -96,7 +96,7 @@ void tenon__att_suite_tensor(struct conform_case *c, uint32_t i, uint32_t dtype,
         t->stride[2] = t->stride[1] * dim[1] + (int64_t)(hash >> 10 & 3);
         t->stride[0] = t->stride[2] * dim[2];
     }
-    conform_slot_room(&c->slot[i], leads[hash & 7] * TENON_DTYPE_SIZE(dtype), (hash >> 7 & 3) * 8);
+    conform_slot_margins(&c->slot[i], hash, hash >> 7);
 }
 
 #define PUT(i, dtype, rank, ...) conform_slot_set(c, A(i), dtype, rank, (int64_t[]){__VA_ARGS__})
@@ -113,7 +113,7 @@ static void set_quant(struct conform_case *c, const struct extents *e, int is_v,
     const int64_t pairs[5] = {lead[0], lead[1], lead[2], groups, 2}, channel[3] = {e->hk, wide, 2};
     *(is_v ? &params_of(c)->quant_v : &params_of(c)->quant_k) = kind;
     *(is_v ? &params_of(c)->v_bits : &params_of(c)->k_bits) = bits;
-    tenon__att_suite_tensor(c, x, TENON_U8, 4, codes, hash >> 4);
+    set_tensor(c, x, TENON_U8, 4, codes, hash >> 4);
     if (kind == A(AFFINE_TOKEN) || kind == A(LUT_TOKEN))
         conform_slot_set(c, side, TENON_F32, 5, pairs);
     else
@@ -133,11 +133,11 @@ static void set_main(struct conform_case *c, const struct extents *e, const uint
         k[2] = e->page;
         PUT(PAGE_TABLE, TENON_I32, 2, e->n, row_pages);
     }
-    tenon__att_suite_tensor(c, A(Q), type[0], 4, q, hash);
-    tenon__att_suite_tensor(c, A(K), type[0], 4, k, hash >> 11);
+    set_tensor(c, A(Q), type[0], 4, q, hash);
+    set_tensor(c, A(K), type[0], 4, k, hash >> 11);
     k[3] = e->v;
-    tenon__att_suite_tensor(c, A(V), type[0], 4, k, hash >> 22);
-    tenon__att_suite_tensor(c, A(O), type[1], 4, o, hash >> 33);
+    set_tensor(c, A(V), type[0], 4, k, hash >> 22);
+    set_tensor(c, A(O), type[1], 4, o, hash >> 33);
     if (e->packed)
         PUT(CU_Q, TENON_I32, 1, e->n + 1);
     if (e->cu_k)
@@ -167,8 +167,8 @@ static void set_sides(struct conform_case *c, const struct extents *e, uint32_t 
     if (features & F(MASK)) {
         static const uint32_t kinds[4] = {TENON_F32, TENON_F16, TENON_BF16, TENON_F32};
         const int64_t mask[4] = {b1, hash & 8 ? 1 : e->hq, hash & 16 ? 1 : e->t, e->s};
-        tenon__att_suite_tensor(c, A(MASK), c->own[0] == ATT_FILL_LOW ? TENON_F32 : kinds[hash >> 5 & 3], 4, mask,
-                                hash >> 7 & ~(UINT64_C(1) << 9));
+        set_tensor(c, A(MASK), c->own[0] == ATT_FILL_LOW ? TENON_F32 : kinds[hash >> 5 & 3], 4, mask,
+                   hash >> 7 & ~(UINT64_C(1) << 9));
     }
     if (features & F(SLOPE))
         PUT(SLOPE, TENON_F32, 1, e->hq);
@@ -188,8 +188,7 @@ static void set_sides(struct conform_case *c, const struct extents *e, uint32_t 
         PUT(LOGW, TENON_F32, 3, bk, e->s, e->hk);
     if (features & F(GATE)) {
         const int64_t gate[4] = {e->b, e->t, e->hq, e->v};
-        tenon__att_suite_tensor(c, A(GATE), hash >> 20 & 1 ? type[0] : TENON_F32, hash >> 21 & 1 ? 4 : 3, gate,
-                                hash >> 22);
+        set_tensor(c, A(GATE), hash >> 20 & 1 ? type[0] : TENON_F32, hash >> 21 & 1 ? 4 : 3, gate, hash >> 22);
     }
     if (features & F(SINK) && hash >> 34 & 3)
         PUT(SINK_LOGIT, TENON_F32, 1, e->hq);

@@ -36,8 +36,5 @@ extern const struct conform_property tenon__att_suite_properties[ATT_PROPERTIES]
 #define ATT_BENCHES 13
 extern const struct conform_bench tenon__att_suite_benches[ATT_BENCHES];
 void tenon__att_suite_bench(const struct conform_bench *bench, struct conform_case *c);
-/* A tensor with gaps and margins, as the hash says. */
-void tenon__att_suite_tensor(struct conform_case *c, uint32_t i, uint32_t dtype, uint32_t rank, const int64_t *dim,
-                             uint64_t hash);
 
 #endif
