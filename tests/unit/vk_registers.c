@@ -135,8 +135,9 @@ static void line(void *user, const char *json)
         skip("the driver has no such statistic", "%s spills nothing", what);
         return;
     }
-    tap_note("%s: VGPRs %ld, SGPRs %ld, LDS %ld, scratch %ld, subgroups per SIMD %ld, instructions %ld", what,
-             statistic(json, "VGPRs"), statistic(json, "SGPRs"), statistic(json, "LDS size"),
+    tap_note("%s: VGPRs %ld, SGPRs %ld, spilled %ld and %ld, LDS %ld, scratch %ld, subgroups per SIMD %ld, instructions "
+             "%ld",
+             what, statistic(json, "VGPRs"), statistic(json, "SGPRs"), vgprs, sgprs, statistic(json, "LDS size"),
              statistic(json, "Scratch size"), subgroups, statistic(json, "Instructions"));
     ok(vgprs <= 0 && sgprs <= 0 && statistic(json, "Scratch size") <= 0, "%s spills nothing", what);
     if (subgroups >= 0)

@@ -91,7 +91,8 @@
  *   EZ/Z sum |w vscale v| / Z) + 1.01 u_out |o|; rows with Z < 1e-6 sigma sum |w'| are held to nothing but NaN.
  *   fast adds 2^-7 sum |w vscale v| / Z. CLIP: (zeta - gamma) times the first term, and 2u (zeta - gamma) sum |vscale
  *   v|.
- *   adapt: (1 + sigma) becomes beta (1 + sigma) + 4e-6 (1 + ln n) |d beta / d H| max_j |s_j - sum p s|.
+ *   adapt: beta sigma for sigma; and a weight may be off by 2 (|beta(H +- h) - beta(H)| + 8u beta) |s_j - sum p s| of
+ *   itself besides, h = 4e-6 (1 + ln n) + 2^-21 sigma sum p |s - sum p s|: what H may be off by.
  *   Quantised: |k| is |c - z| |s| (LUT: |table s| + |z|) + 2^-1 |x| in sigma, and |v| likewise.
  *   lnz: 2^-21 (1 + sigma) + 2u |lnz|, others than EXP: 2^-21 EZ / Z + 2u |lnz|. The gate: 8u |o|, after it.
  *   Floor: 2^-126 (o of f16: 2^-25), and 2^-126 sum |vscale v| / Z.
