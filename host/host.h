@@ -116,7 +116,7 @@ struct tenon__plugin {
     dev_t dev;
     ino_t ino;
     struct tenon__host host;
-    struct tenon_backend table;      /* the host's copy, stubs filled in */
+    struct tenon_backend table;      /* the host's copy: no call is missing */
     const struct tenon_backend *use; /* the table, or the outermost layer around it */
     uint32_t n_devices;
     struct tenon__device *devices; /* in the order that users see */
