@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What the kernels of moe_route share: where the scratch of some rows has what, and the functions whose bits are the
- * CPU's, also where fma is not fused and divisions are not rounded correctly. Needs num.h and order.h. */
+ * What the kernels of moe_route share: where the scratch of some rows has what, and functions whose bits are the CPU's.
+ * Needs num.h, order.h and exact.h. */
 #ifndef TN_LIB_MOE_ROUTE_H
 #define TN_LIB_MOE_ROUTE_H
 
@@ -75,23 +75,10 @@
 #define MR_ENTROPY 10u
 #define MR_POSITIVES 12u
 
-/* A candidate's key: that of lib/order.h, but a NaN comes after all numbers, and -Inf is none. */
-#define MR_NONE TN_ORDER_NONE
-#define MR_NAN TN_ORDER_NEG_INF
-
-TN_FN int mr_key(uint bits)
-{
-    int b = tn_as_int(bits);
-    int key = b ^ ((b >> 31) & 0x7fffffff);
-    key = bits == 0x80000000u ? 0 : key;
-    key = bits == TN_NEG_INF_BITS ? MR_NONE : key;
-    return (bits & 0x7fffffffu) > TN_INF_BITS ? MR_NAN : key;
-}
-
 /* The key in the total order, and the bits of a key in it. */
 TN_FN int mr_ordered(int key)
 {
-    return key == MR_NONE ? TN_ORDER_NEG_INF : (key == MR_NAN ? TN_ORDER_NAN : key);
+    return key == TN_CHOICE_NONE ? TN_ORDER_NEG_INF : (key == TN_CHOICE_NAN ? TN_ORDER_NAN : key);
 }
 
 TN_FN uint mr_key_bits(int key)
@@ -102,112 +89,19 @@ TN_FN uint mr_key_bits(int key)
 
 TN_FN int mr_order_key(uint bits)
 {
-    int key = mr_key(bits);
+    int key = tn_choice_key(bits);
     return mr_ordered(key);
-}
-
-TN_FN uint mr_normal_bits(uint bits)
-{
-    return (bits & 0x7fffffffu) < 0x00800000u ? 0u : bits;
-}
-
-/* a * b of finite numbers, below the normal ones 0. */
-TN_FN float mr_mul(float a, float b)
-{
-    TN_PRECISE float p = a * b;
-    return tn_float(mr_normal_bits(tn_bits(p)));
-}
-
-/* exp(z - top) for finite z <= top: the bits of vf_exp of the CPU. */
-TN_FN float mr_exp(float z, float top)
-{
-    TN_PRECISE float half_apart = z * 0.5f - top * 0.5f;
-    TN_PRECISE float apart = z - top;
-    float d = half_apart < -50.0f ? -100.0f : apart;
-    float c = tn_fmax(d, -87.5f);
-    TN_PRECISE float n = tn_fma_exact(c, 1.44269502f, 12582912.0f) - 12582912.0f;
-    float t = tn_fma_exact(n, -0.693147182f, c);
-    t = tn_fma_exact(n, 1.90465421e-09f, t);
-    float s = tn_fma_exact(0.0013734526f, t, 0.008370584f);
-    s = tn_fma_exact(s, t, 0.04166963f);
-    s = tn_fma_exact(s, t, 0.16666503f);
-    s = tn_fma_exact(s, t, 0.4999999f);
-    TN_PRECISE float square = t * t;
-    TN_PRECISE float m = tn_fma_exact(square, s, t) + 1.0f;
-    float r = tn_float(tn_bits(m) + (tn_as_uint(tn_int(n)) << 23));
-    return d < -87.33654f ? 0.0f : r;
-}
-
-/* The same of bits, 0 for -Inf. */
-TN_FN float mr_exp_bits(uint z, float top)
-{
-    bool some = z != TN_NEG_INF_BITS;
-    float e = mr_exp(some ? tn_float(z) : top, top);
-    return some ? e : 0.0f;
-}
-
-/* a / b rounded once, for positive a and b whose quotient and its last digit times b are normal. */
-TN_FN float mr_div(float a, float b)
-{
-    TN_PRECISE float q = a / b;
-    tn_pair p = tn_two_prod(q, b);
-    TN_PRECISE float rest = (a - p.hi) - p.lo;
-    q = q + rest / b;
-    p = tn_two_prod(q, b);
-    rest = (a - p.hi) - p.lo;
-    uint bits = tn_bits(q);
-    float unit = tn_float((bits & 0x7f800000u) - (24u << 23)); /* half the spacing at q */
-    TN_PRECISE float up = unit * b;
-    float down = (bits & 0x007fffffu) == 0u ? up * 0.5f : up;
-    bits = rest > up ? bits + 1u : bits;
-    bits = rest < -down ? bits - 1u : bits;
-    return tn_float(bits);
-}
-
-/* Sums of exp, in any order: whole multiples of 2^-14, and of 2^-40 below that. */
-TN_STRUCT(mr_sum) { uint hi; uint lo; };
-
-TN_FN mr_sum mr_add(mr_sum sum, float e)
-{
-    mr_sum r;
-    TN_PRECISE float moved = e + 7.62939453125e-06f;
-    TN_PRECISE float rounded = moved - 7.62939453125e-06f;
-    float x = (e < 7.62939453125e-06f ? rounded : e) * 16384.0f;
-    uint whole = tn_uint(x);
-    TN_PRECISE float part = (x - tn_real(whole)) * 67108864.0f;
-    uint low = sum.lo + tn_uint(part);
-    r.hi = sum.hi + whole + (low >> 26);
-    r.lo = low & 0x3ffffffu;
-    return r;
-}
-
-/* Rounded to the nearest float: the lower parts to odd first. */
-TN_FN float mr_sum_float(mr_sum sum)
-{
-    uint p2 = sum.hi >> 12;
-    uint p1 = ((sum.hi & 0xfffu) << 7) | (sum.lo >> 19);
-    uint p0 = sum.lo & 0x7ffffu;
-    uint low = (p1 << 5) | (p0 >> 14);
-    low = (p0 & 0x3fffu) != 0u ? low | 1u : low;
-    TN_PRECISE float high = tn_real(p2) * 0.25f;
-    TN_PRECISE float all = high + tn_real(low) * 1.490116119384765625e-08f;
-    return all;
 }
 
 TN_FN float mr_sigmoid(uint bits)
 {
     float size = tn_float(min(bits & 0x7fffffffu, 0x43000000u)); /* 128 and more: 0 */
-    float e = mr_exp(-size, 0.0f);
+    float e = tn_exact_exp(-size, 0.0f);
     TN_PRECISE float below = 1.0f + e;
     bool negative = (bits >> 31) != 0u && bits != 0x80000000u;
     float above = negative ? e : 1.0f;
-    float y = mr_div(above > 0.0f ? above : 1.0f, below);
+    float y = tn_exact_div(above > 0.0f ? above : 1.0f, below);
     return above > 0.0f ? y : 0.0f;
-}
-
-TN_FN uint mr_is_nan(uint bits)
-{
-    return (bits & 0x7fffffffu) > TN_INF_BITS ? 1u : 0u;
 }
 
 /* 1/2 + u (3/2 - 2 u^2) between -gamma/2 and gamma/2, of the bits of a number. */
@@ -231,13 +125,13 @@ TN_FN float mr_level_weight(TN_BUF groups, TN_BUF inner, uint row, uint rank, ui
                             uint each, uint picked)
 {
     uint state = 3u * count * parts + row * MR_STATE_WORDS;
-    float y = mr_exp_bits(TN_W(groups, row * parts + group), tn_float(TN_W(groups, state + MR_TOP)));
-    y = mr_mul(y, tn_float(TN_W(groups, state + MR_INVERSE)));
+    float y = tn_exact_exp_bits(TN_W(groups, row * parts + group), tn_float(TN_W(groups, state + MR_TOP)));
+    y = tn_exact_mul(y, tn_float(TN_W(groups, state + MR_INVERSE)));
     uint own = row * picked + rank;
     uint own_state = 3u * count * picked * each + own * MR_STATE_WORDS;
-    float x = mr_exp_bits(TN_W(inner, own * each + e), tn_float(TN_W(inner, own_state + MR_TOP)));
-    x = mr_mul(x, tn_float(TN_W(inner, own_state + MR_INVERSE)));
-    return mr_mul(x, y);
+    float x = tn_exact_exp_bits(TN_W(inner, own * each + e), tn_float(TN_W(inner, own_state + MR_TOP)));
+    x = tn_exact_mul(x, tn_float(TN_W(inner, own_state + MR_INVERSE)));
+    return tn_exact_mul(x, y);
 }
 
 #endif

@@ -12,19 +12,15 @@
 
 #include "cpu.h"
 #include "lib/element.h"
+#include "lib/exact.h"
 #include "lib/exp.h"
 #include "lib/philox.h"
 #include "lib/select.h"
 
 #define TOKENS    64   /* of a tile */
 #define TILE_K    8    /* the most slots of a token that are found a token a lane */
-#define PAD       16   /* rows are filled up to a multiple with -Inf, which weighs nothing */
-#define SUM_RUN   4096 /* multiples of 2^-40 up to 1 that a double adds exactly */
 #define FOLD_RUN  4096 /* tokens whose probabilities 32 bits hold */
 #define FLAGS     4
-#define KEY_NONE  INT32_MIN      /* of what is absent */
-#define KEY_NAN   ORDER_MINUS_INF /* after all numbers, but not absent */
-#define MINUS_INF (-INFINITY)
 
 /* Lives in cpu_plan.state. */
 struct route {
@@ -75,17 +71,6 @@ struct token {
     const int32_t *picked; /* its best experts, if they are known; not those of an odd row */
     uint32_t range;
 };
-
-/* Results below the smallest normal number are 0 on every device, with or without subnormals. */
-SIMD_FN float normal_or_0(float x)
-{
-    return fabsf(x) < FLT_MIN ? 0.0f : x;
-}
-
-SIMD_FN vf vf_normal_or_0(vf x)
-{
-    return vf_keep(vf_nlt(vf_abs(x), vf_set1(FLT_MIN)), x);
-}
 
 static inline int has(const struct run *run, uint32_t i)
 {
