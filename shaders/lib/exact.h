@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * What choices depend on: functions whose bits are the CPU's (backends/cpu/lib/exact.h), also where fma is not fused and
- * divisions are not rounded correctly. Needs num.h and order.h. */
+ * What choices depend on: functions whose bits are the CPU's (backends/cpu/lib/exact.h), also where fma is not fused
+ * and divisions are not rounded correctly. Needs num.h and order.h. */
 #ifndef TN_LIB_EXACT_H
 #define TN_LIB_EXACT_H
 

@@ -96,7 +96,8 @@ static __attribute__((noinline, unused)) uint64_t exp_sum(const float *z, int64_
     return exp_each(z, n, top, e, NULL);
 }
 
-static __attribute__((noinline, unused)) uint64_t exp_sum_moment(const float *z, int64_t n, float top, float *e, double *moment)
+static __attribute__((noinline, unused)) uint64_t exp_sum_moment(const float *z, int64_t n, float top, float *e,
+                                                                 double *moment)
 {
     return exp_each(z, n, top, e, moment);
 }
