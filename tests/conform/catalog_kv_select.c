@@ -1,113 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors
  *
- * The lists of published sparse attentions, from attributes of kv_select, against what their papers do written out. */
-#include <tenon/ops/kv_select.h>
+ * Published sparse attentions: their lists, from attributes of kv_select, and attention over these. */
+#include <tenon/ops/linear.h>
 
-#include "catalog.h"
+#include "catalog_kv_select.h"
 
-enum { T = 64, D = 8, H = 2, BLOCK = 8, NK = T / BLOCK };
-
-static float q[T * H * D], k[T * H * D], scores[H * T * T], lnz[T * H];
-static int32_t row_ptr[H * (T + 1)], col[H * T * T];
-static int want[H][T][T];
-static double s[H][T][T];
-static struct tenon_kv_select_params p;
-static struct tenon_value v[TENON_KV_SELECT_N_TENSORS];
-
-static void begin(void)
-{
-    catalog_seed(32);
-    for (int i = 0; i < T * H * D; i++) {
-        q[i] = (float)catalog_normal();
-        k[i] = (float)catalog_normal();
-    }
-    tenon_op_defaults(tenon_op_contract_by_number(TENON_OPNUM_kv_select), &p);
-    p.block_q = p.block_k = BLOCK;
-    memset(v, 0, sizeof v);
-    memset(want, 0, sizeof want);
-    v[TENON_KV_SELECT_Q] = tenon_value_host(q, TENON_F32, 4, (int64_t[]){1, T, H, D});
-    v[TENON_KV_SELECT_K] = tenon_value_host(k, TENON_F32, 4, (int64_t[]){1, T, H, D});
-}
-
-/* Scores of H heads, nq by nk, instead of q and k. */
-static void given(int nq, int nk)
-{
-    p.score = TENON_KV_SELECT_EXTERNAL;
-    p.q_len = (uint32_t)nq * p.block_q;
-    p.k_len = (uint32_t)nk * p.block_k;
-    memset(v, 0, sizeof v);
-    for (int h = 0; h < H; h++)
-        for (int i = 0; i < nq; i++)
-            for (int j = 0; j < nk; j++)
-                scores[(h * nq + i) * nk + j] = (float)s[h][i][j];
-    v[TENON_KV_SELECT_SCORES] = tenon_value_host(scores, TENON_F32, 4, (int64_t[]){1, H, nq, nk});
-}
-
-static void gives_want(int lists, int nq, int nk, const char *name)
-{
-    int wrong = 0, entry = 0;
-    v[TENON_KV_SELECT_ROW_PTR] = tenon_value_host(row_ptr, TENON_I32, 3, (int64_t[]){1, lists, nq + 1});
-    v[TENON_KV_SELECT_COL] = tenon_value_host(col, TENON_I32, 1, (int64_t[]){(int64_t)lists * nq * nk});
-    if (!is_int(tenon_run(catalog_context, TENON_OPNUM_kv_select, &p, v, TENON_KV_SELECT_N_TENSORS), TENON_OK,
-                "%s: %s runs", catalog_device, name))
-        return;
-    for (int h = 0; h < lists; h++)
-        for (int i = 0; i < nq; i++) {
-            wrong += row_ptr[h * (nq + 1) + i] != entry;
-            for (int j = 0; j < nk; j++)
-                if (want[h][i][j])
-                    wrong += col[entry++] != j;
-            wrong += row_ptr[h * (nq + 1) + i + 1] != entry;
-        }
-    is_int(wrong, 0, "%s: %s", catalog_device, name);
-}
-
-static double element(const float *x, int t, int h, int d)
-{
-    return (double)x[(t * H + h) * D + d];
-}
-
-/* <q_t, mean of block j>, as MoBA has it; by blocks of queries where `each` is not 1. */
-static double pooled(int h, int i, int each, int j, int block)
-{
-    double sum = 0;
-    for (int d = 0; d < D; d++) {
-        double a = 0, b = 0;
-        for (int t = i * each; t < (i + 1) * each; t++)
-            a += element(q, t, h, d) / each;
-        for (int u = j * block; u < (j + 1) * block; u++)
-            b += element(k, u, h, d) / block;
-        sum += a * b;
-    }
-    return sum;
-}
-
-static double product(int h, int t, int u)
-{
-    double sum = 0;
-    for (int d = 0; d < D; d++)
-        sum += element(q, t, h, d) * element(k, u, h, d);
-    return sum;
-}
-
-/* The n best of a row, of those below `end`, by repeated maximum. */
-static void best(int h, int i, int end, int n)
-{
-    for (int taken = 0; taken < n; taken++) {
-        int at = -1;
-        for (int j = 0; j < end; j++)
-            if (!want[h][i][j] && (at < 0 || s[h][i][j] > s[h][i][at]))
-                at = j;
-        if (at >= 0)
-            want[h][i][at] = 1;
-    }
-}
-
-/* MoBA: the own block has score infinity, later ones minus infinity; the 3 best. */
+/* MoBA: blocks' mean keys; the own block has score infinity, later ones minus infinity; the 3 best. */
 static void moba(void)
 {
-    begin();
+    begin(32);
     p.block_q = 1;
     p.scale = 1;
     p.causal = p.self = p.forced_counts = 1;
@@ -119,187 +21,199 @@ static void moba(void)
             s[h][t][t / BLOCK] = 1e30;
             best(h, t, t / BLOCK + 1, 3);
         }
-    gives_want(H, T, NK, "MoBA");
+    gives(H, 1, BLOCK, 0, "MoBA");
 }
 
-/* VMoBA: scores between 0 and 1 by their least and largest; pairs in order until their sum is tau of all. */
-static void vmoba(uint32_t scope)
-{
-    begin();
-    p.block_q = 1;
-    p.scale = 1;
-    p.self = p.forced_counts = 1;
-    p.norm = TENON_KV_SELECT_NORM_MINMAX;
-    p.rule = TENON_KV_SELECT_CUMUL;
-    p.tau = 0.25f;
-    p.scope = scope;
-    const int rows = scope == TENON_KV_SELECT_ROW ? 1 : T;
-    for (int h = 0; h < H; h++)
-        for (int first = 0; first < T; first += rows) {
-            double low = 1e30, high = -1e30, total = 0, sum = 0;
-            for (int t = first; t < first + rows; t++)
-                for (int j = 0; j < NK; j++) {
-                    s[h][t][j] = pooled(h, t, 1, j, BLOCK);
-                    low = fmin(low, s[h][t][j]);
-                    high = fmax(high, s[h][t][j]);
-                }
-            for (int t = first; t < first + rows; t++)
-                for (int j = 0; j < NK; j++) {
-                    total += s[h][t][j] = (s[h][t][j] - low) / (high - low);
-                    want[h][t][j] = j == t / BLOCK;
-                    sum += want[h][t][j] ? s[h][t][j] : 0;
-                }
-            while (sum < 0.25 * total) {
-                int at = -1, of = -1;
-                for (int t = first; t < first + rows; t++)
-                    for (int j = 0; j < NK; j++)
-                        if (!want[h][t][j] && (at < 0 || s[h][t][j] > s[h][of][at])) {
-                            at = j;
-                            of = t;
-                        }
-                want[h][of][at] = 1;
-                sum += s[h][of][at];
-            }
-        }
-    gives_want(H, T, NK, scope == TENON_KV_SELECT_ROW ? "VMoBA, per query" : "VMoBA, per head");
-}
-
-/* SeerAttention: the gate's softmax over the causal blocks, above a threshold; in decode the last block always. */
-static void seer(void)
-{
-    begin();
-    for (int h = 0; h < H; h++)
-        for (int i = 0; i < NK; i++) {
-            double gate[NK], sum = 0;
-            for (int j = 0; j <= i; j++)
-                sum += gate[j] = exp(2 * catalog_normal());
-            for (int j = 0; j < NK; j++) {
-                s[h][i][j] = j <= i ? gate[j] / sum : 0.9;
-                want[h][i][j] = j <= i && (float)s[h][i][j] > 0.125f;
-            }
-        }
-    given(NK, NK);
-    p.causal = 1;
-    p.rule = TENON_KV_SELECT_THRESH;
-    p.tau = 0.125f;
-    gives_want(H, NK, NK, "SeerAttention, prefill");
-    begin();
-    for (int h = 0; h < H; h++) {
-        for (int j = 0; j < 20; j++)
-            s[h][0][j] = catalog_uniform();
-        best(h, 0, 19, 4);
-        want[h][0][19] = 1;
-    }
-    p.block_q = 1;
-    given(1, 20);
-    p.k = 4;
-    p.last = 1;
-    gives_want(H, 1, 20, "SeerAttention, decode");
-}
-
-/* BiFormer: means of windows over all channels, the 3 best windows of each, no causality. */
+/* BiFormer: an image of 8 x 8 in windows of 2 x 4, which become neighbours; means of windows over all channels, the 3
+ * best windows of each, no causality; the scale is that of the full width. (The depthwise convolution of v that the
+ * layer adds is no attention.) */
 static void biformer(void)
 {
-    begin();
-    p.share = TENON_KV_SELECT_ALL_HEADS;
+    int place[T];
+    begin(33);
+    for (int t = 0; t < T; t++) {
+        const int y = t / 8, x = t % 8;
+        place[(y / 2 * 2 + x / 4) * 8 + y % 2 * 4 + x % 4] = t;
+    }
+    reorder(place);
+    p.share = KS(ALL_HEADS);
     p.k = 3;
     for (int i = 0; i < NK; i++) {
         for (int j = 0; j < NK; j++)
             s[0][i][j] = pooled(0, i, BLOCK, j, BLOCK) + pooled(1, i, BLOCK, j, BLOCK);
         best(0, i, NK, 3);
     }
-    gives_want(1, NK, NK, "BiFormer");
+    gives(1, BLOCK, BLOCK, 1 / sqrt(H * D), "BiFormer");
 }
 
-/* AdaSpa: the blocks with the most probability, 20 a head. */
-static void adaspa(void)
+/* ---- AdaSpa ---- */
+
+static double lnz_was[H][T];
+
+/* Dense attention of an earlier step leaves lnz; since then q and k have moved a little. */
+static void earlier_step(void)
 {
-    begin();
-    const double scale = 1 / sqrt((double)D);
-    for (int h = 0; h < H; h++) {
-        memset(s[h], 0, sizeof s[h]);
+    struct tenon_value x[TENON_ATTENTION_N_TENSORS];
+    double z[T], w[T];
+    memset(x, 0, sizeof x);
+    memcpy(x, tokens, sizeof tokens);
+    x[TENON_ATTENTION_O] = put(NULL, TENON_F32, DIMS(1, T, H, D));
+    x[TENON_ATTENTION_LNZ] = v[KS(LNZ)] = put(NULL, TENON_F32, DIMS(1, T, H));
+    call(TENON_OPNUM_attention, NULL, x, TENON_ATTENTION_N_TENSORS, "AdaSpa's dense step");
+    for (int h = 0; h < H; h++)
         for (int t = 0; t < T; t++) {
-            double z[T], w[T];
             for (int u = 0; u < T; u++)
-                z[u] = scale * product(h, t, u);
-            lnz[t * H + h] = (float)catalog_exp_weights(z, w, T);
-            for (int u = 0; u < T; u++)
-                s[h][t / BLOCK][u / BLOCK] += w[u];
+                z[u] = product(h, t, u) / sqrt(D);
+            lnz_was[h][t] = catalog_exp_weights(z, w, T);
         }
-        for (int taken = 0; taken < 20; taken++) {
-            int at = -1;
-            for (int e = 0; e < NK * NK; e++)
-                if (!want[h][e / NK][e % NK] && (at < 0 || s[h][e / NK][e % NK] > s[h][at / NK][at % NK]))
-                    at = e;
-            want[h][at / NK][at % NK] = 1;
+    for (int i = 0; i < N; i++) {
+        q[i] += (float)(0.125 * catalog_normal());
+        k[i] += (float)(0.125 * catalog_normal());
+    }
+    v[KS(Q)] = tokens[0] = put(q, TENON_F32, DIMS(1, T, H, D));
+    v[KS(K)] = tokens[1] = put(k, TENON_F32, DIMS(1, T, H, D));
+}
+
+/* AdaSpa: of each head the pairs of blocks with the most probability, with an earlier step's lnz: 20 of them; or, what
+ * makes budgets of heads differ, until three quarters of all. */
+static void adaspa(int adaptive)
+{
+    begin(34);
+    earlier_step();
+    for (int h = 0; h < H; h++) {
+        double total = 0, sum = 0;
+        memset(s[h], 0, sizeof s[h]);
+        for (int t = 0; t < T; t++)
+            for (int u = 0; u < T; u++) {
+                const double mass = exp(product(h, t, u) / sqrt(D) - lnz_was[h][t]);
+                s[h][t / BLOCK][u / BLOCK] += mass;
+                total += mass;
+            }
+        for (int taken = 0; adaptive ? sum < 0.75 * total : taken < 20; taken++) {
+            int row = 0;
+            for (int i = 1; i < NK; i++)
+                if (s[h][i][best_left(h, i, NK)] > s[h][row][best_left(h, row, NK)])
+                    row = i;
+            const int at = best_left(h, row, NK);
+            want[h][row][at] = 1;
+            sum += s[h][row][at];
         }
     }
-    p.score = TENON_KV_SELECT_PROB_MASS;
-    p.scope = TENON_KV_SELECT_HEAD;
-    p.k = 20;
-    v[TENON_KV_SELECT_LNZ] = tenon_value_host(lnz, TENON_F32, 3, (int64_t[]){1, T, H});
-    gives_want(H, NK, NK, "AdaSpa");
+    p.score = KS(PROB_MASS);
+    p.scope = KS(HEAD);
+    if (adaptive) {
+        p.rule = KS(CUMUL);
+        p.tau = 0.75f;
+    } else {
+        p.k = 20;
+    }
+    gives(H, BLOCK, BLOCK, 0, adaptive ? "AdaSpa, budgets by mass" : "AdaSpa");
 }
 
-/* PBS-Attn: softmax of the means' products over the causal blocks; of those outside the own segment and the first until
- * 0.9 of their mass. */
-static void pbs(void)
+/* ---- ProxyAttn ---- */
+
+/* The mean of a token's heads: a product with ones / H. */
+static struct tenon_value mean_of_heads(const struct tenon_value *x)
 {
-    begin();
-    const double scale = 1 / sqrt((double)D);
-    for (int h = 0; h < H; h++)
-        for (int i = 0; i < NK; i++) {
-            double total = 0, sum = 0, rest = 0;
-            for (int j = 0; j <= i; j++)
-                total += s[h][i][j] = exp(scale * pooled(h, i, BLOCK, j, BLOCK));
-            for (int j = 0; j <= i; j++) {
-                s[h][i][j] /= total;
-                want[h][i][j] = j == 0 || j / 2 == i / 2;
-                rest += want[h][i][j] ? 0 : s[h][i][j];
-            }
-            while (sum < 0.875 * rest) {
-                int at = -1;
-                for (int j = 0; j <= i; j++)
-                    if (!want[h][i][j] && (at < 0 || s[h][i][j] > s[h][i][at]))
-                        at = j;
-                want[h][i][at] = 1;
-                sum += s[h][i][at];
-            }
-        }
-    p.score = TENON_KV_SELECT_SOFTMAX_POOLED;
-    p.rule = TENON_KV_SELECT_CUMUL;
-    p.tau = 0.875f;
-    p.causal = p.first = 1;
-    p.segment = 2;
-    gives_want(H, NK, NK, "PBS-Attn");
+    float mean[D * H * D];
+    struct tenon_value w[TENON_LINEAR_N_TENSORS], y = put(NULL, TENON_F32, DIMS(1, T, 1, D));
+    for (int i = 0; i < D * H * D; i++)
+        mean[i] = i / (H * D) == i % D ? 1.0f / H : 0;
+    memset(w, 0, sizeof w);
+    w[TENON_LINEAR_X] = view(x, 0, 2, (int64_t[]){T, H * D}, (int64_t[]){H * D, 1});
+    w[TENON_LINEAR_W] = put(mean, TENON_F32, DIMS(D, H * D));
+    w[TENON_LINEAR_Y] = view(&y, 0, 2, (int64_t[]){T, D}, (int64_t[]){D, 1});
+    call(TENON_OPNUM_linear, NULL, w, TENON_LINEAR_N_TENSORS, "ProxyAttn's mean of heads");
+    return y;
 }
 
-/* ProxyAttn: the largest product of each second token of two blocks. */
+static double proxy_product(int t, int u)
+{
+    double sum = 0;
+    for (int d = 0; d < D; d++)
+        sum += (element_q(t, 0, d) + element_q(t, 1, d)) / 2 * (element_k(u, 0, d) + element_k(u, 1, d)) / 2;
+    return sum;
+}
+
+/* As many blocks as the last block of queries needs for 7/8 of its probability among blocks. */
+static void budgets(int *budget)
+{
+    p.score = KS(SOFTMAX_POOLED);
+    p.rule = KS(CUMUL);
+    p.tau = 0.875f;
+    v[KS(Q)] = view(&tokens[0], (T - BLOCK) * H * D, DIMS(1, BLOCK, H, D), (int64_t[]){N, H * D, D, 1});
+    for (int h = 0; h < H; h++) {
+        double total = 0, sum = 0;
+        for (int j = 0; j < NK; j++)
+            total += s[h][0][j] = exp(pooled(h, NK - 1, BLOCK, j, BLOCK) / sqrt(D));
+        for (budget[h] = 0; sum < 0.875 * total; budget[h]++) {
+            const int at = best_left(h, 0, NK);
+            want[h][0][at] = 1;
+            sum += s[h][0][at];
+        }
+    }
+    lists_are(want, H, 1, NK, "ProxyAttn, budgets");
+    memset(want, 0, sizeof want);
+}
+
+/* Blocks' scores by the largest product of each second token of the mean heads, for all heads. */
+static struct tenon_value proxy_scores(void)
+{
+    const struct tenon_value scores = put(NULL, TENON_F32, DIMS(1, 1, NK, NK));
+    for (int i = 0; i < NK; i++) {
+        for (int j = 0; j <= i; j++) {
+            s[0][i][j] = -1e30;
+            for (int t = i * BLOCK; t < (i + 1) * BLOCK; t += 2)
+                for (int u = j * BLOCK; u < (j + 1) * BLOCK && u <= t; u += 2)
+                    s[0][i][j] = fmax(s[0][i][j], proxy_product(t, u));
+        }
+        best(0, i, i + 1, 2);
+    }
+    p.score = KS(MAX_TOKEN);
+    p.stride = 2;
+    p.rule = KS(TOPK);
+    p.tau = 0;
+    p.k = 2;
+    v[KS(Q)] = mean_of_heads(&tokens[0]);
+    v[KS(K)] = mean_of_heads(&tokens[1]);
+    v[KS(SCORES_OUT)] = scores;
+    lists_are(want, 1, NK, NK, "ProxyAttn, 2 blocks for all heads");
+    attend(0, BLOCK, BLOCK, 0, "ProxyAttn, 2 blocks for all heads");
+    outputs_are(1, BLOCK, BLOCK, 0, "ProxyAttn, 2 blocks for all heads");
+    memset(want, 0, sizeof want);
+    return scores;
+}
+
+/* ProxyAttn: all heads have the scores of their mean, each as many blocks as its own last queries need. */
 static void proxy(void)
 {
-    begin();
-    for (int h = 0; h < H; h++)
-        for (int i = 0; i < NK; i++) {
-            for (int j = 0; j <= i; j++) {
-                s[h][i][j] = -1e30;
-                for (int t = i * BLOCK; t < (i + 1) * BLOCK; t += 2)
-                    for (int u = j * BLOCK; u < (j + 1) * BLOCK; u += 2)
-                        if (u <= t)
-                            s[h][i][j] = fmax(s[h][i][j], product(h, t, u));
-            }
-            best(h, i, i + 1, 2);
-        }
-    p.score = TENON_KV_SELECT_MAX_TOKEN;
-    p.stride = 2;
+    int budget[H];
+    begin(35);
     p.causal = 1;
-    p.k = 2;
-    gives_want(H, NK, NK, "ProxyAttn");
+    budgets(budget);
+    const struct tenon_value scores = proxy_scores(), all[3] = {tokens[0], tokens[1], tokens[2]};
+    memcpy(s[1], s[0], sizeof s[0]);
+    memset(v, 0, sizeof v);
+    v[KS(SCORES)] = scores;
+    p.score = KS(EXTERNAL);
+    p.stride = 1;
+    p.q_len = p.k_len = T;
+    for (int h = 0; h < H; h++) {
+        for (int i = 0; i < NK; i++)
+            best(h, i, i + 1, budget[h]);
+        for (int i = 0; i < 3; i++)
+            tokens[i] = view(&all[i], h * D, DIMS(1, T, 1, D), (int64_t[]){N, H * D, D, 1});
+        p.k = (uint32_t)budget[h];
+        lists_are(want + h, 1, NK, NK, "ProxyAttn, a head");
+        attend(h * D, BLOCK, BLOCK, 0, "ProxyAttn, a head");
+    }
+    outputs_are(0, BLOCK, BLOCK, 0, "ProxyAttn");
 }
 
 /* Top-k attention: the 5 best keys of each query. */
 static void topk(void)
 {
-    begin();
+    begin(36);
     for (int h = 0; h < H; h++)
         for (int t = 0; t < T; t++) {
             for (int u = 0; u < T; u++)
@@ -307,23 +221,21 @@ static void topk(void)
             best(h, t, t + 1, 5);
         }
     p.block_q = p.block_k = 1;
-    p.pool_q = p.pool_k = TENON_KV_SELECT_POOL_NONE;
+    p.pool_q = p.pool_k = KS(POOL_NONE);
     p.causal = 1;
     p.k = 5;
-    gives_want(H, T, T, "top-k attention");
+    gives(H, 1, 1, 0, "top-k attention");
 }
 
 static void catalog(void)
 {
     moba();
-    vmoba(TENON_KV_SELECT_HEAD);
-    vmoba(TENON_KV_SELECT_ROW);
-    seer();
     biformer();
-    adaspa();
-    pbs();
+    adaspa(0);
+    adaspa(1);
     proxy();
     topk();
+    release();
 }
 
 int main(void)

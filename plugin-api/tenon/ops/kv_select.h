@@ -70,6 +70,25 @@
  * all is D1 (sums, differences, quotients below 2^-100 may be 0; exp and sums of SOFTMAX as in tenon/ops/moe_route.h).
  * Thread rule: a plan may run on any number of threads at once.
  *
+ * Recipes; attention then has row_ptr, col, causal and kpos as they are here, and blocks of this size:
+ *   MoBA           block_q 1, scale 1, causal, self, forced_counts, TOPK.
+ *   VMoBA          q, k, v in the layer's order of tokens (gather_rows), o back; block_q 1, scale 1, self,
+ *                  forced_counts, MINMAX, CUMUL; HEAD as in the paper, ROW as in its code.
+ *   SeerAttention  gates of blocks, from q and k before rope: POOLED with scale 1 and the D unit vectors as k
+ *                  (block_k 1, NONE) has the pooled blocks in scores_out, [B,Hq,nq,D]; MEAN of q, MAX, MIN and MEAN of
+ *                  k; linear for each head, its sums by residual; rope by block numbers. Of the gates, blocks of 1:
+ *                  SOFTMAX_POOLED, causal, THRESH or TOPK. Decoding: one gate of the queries of a kv head, POOLED,
+ *                  TOPK, last 1.
+ *   BiFormer       windows as neighbours (gather_rows); ALL_HEADS, TOPK; attention's scale is (Hq D)^-0.5.
+ *   AdaSpa         PROB_MASS with lnz of an earlier, dense step; HEAD, TOPK; CUMUL lets budgets of heads differ.
+ *   PBS-Attn       a head is a sequence. PROB_MASS of the last block of queries, block_k 1, has masses of keys in
+ *                  scores_out; softmax_topk RAW with k = segment sorts them, gather_rows permutes k, v and kpos. Then
+ *                  SOFTMAX_POOLED, causal, first, segment, CUMUL.
+ *   ProxyAttn      means of heads (linear); MAX_TOKEN, stride; one list for all heads, or for each head EXTERNAL with
+ *                  these scores_out and its own k: the length of the list that SOFTMAX_POOLED, CUMUL makes of its last
+ *                  block of queries.
+ *   top-k          blocks of 1, NONE, causal, TOPK.
+ *
  * Sources: MoBA (Lu et al. 2025), VMoBA (Wu et al. 2025), SeerAttention (Gao et al. 2024), BiFormer (Zhu et al. 2023),
  * AdaSpa (Xia et al. 2025), PBS-Attn (2025), ProxyAttn (2025), top-k attention (Gupta et al. 2021).
  */
