@@ -210,7 +210,7 @@ struct tenon__plan {          /* one cached plan with all that a run needs of it
     struct tenon__plan *next; /* of the bucket */
     struct tenon_plan *plan;
     uint64_t hash, used_seq, used_tick;
-    uint32_t op, n, present, outputs; /* present, outputs: bit i = tensor i */
+    uint32_t op, n, present, outputs, kept; /* the last three: bit i = tensor i; kept: the contract's */
     uint32_t given_size;              /* bytes of the params as given; 0: NULL */
     unsigned char given[TENON__PARAMS_MAX];
     uint64_t params[TENON__PARAMS_MAX / 8]; /* complete */

@@ -134,6 +134,7 @@ static void fill(const struct key *key, struct tenon__plan *plan)
         if (plan->contract->tensors[i].role >= TENON_OUT)
             plan->outputs |= 1u << i;
     plan->outputs &= key->present;
+    plan->kept = plan->contract->kept & key->present;
     for (uint32_t left = key->present; left; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(left);
         plan->bytes[i] = tenon_tensor_bytes(&plan->tensor[i]);

@@ -162,7 +162,7 @@ static void copy_elements(const struct tenon_tensor *t, void *to, const void *fr
 
 static uint32_t staged_in(const struct work *w)
 {
-    return w->staged & ~w->plan->outputs;
+    return w->staged & (~w->plan->outputs | w->plan->kept);
 }
 
 static uint32_t staged_out(const struct work *w)
@@ -212,28 +212,30 @@ static int32_t run_mapped(struct work *w)
 static int32_t run_batched(struct work *w)
 {
     struct tenon_context *context = w->context;
-    struct tenon_bind args[TENON_MAX_TENSORS][2];
-    struct tenon_cmd cmd[TENON_MAX_TENSORS];
+    struct tenon_bind args[2][TENON_MAX_TENSORS][2];
+    struct tenon_cmd cmd[2][TENON_MAX_TENSORS];
     const struct tenon_cmd *before[TENON_MAX_TENSORS], *after[TENON_MAX_TENSORS];
     uint32_t n_before = 0, n_after = 0;
     int32_t status = tenon__stage_get(context, w->total);
     for (uint32_t left = w->staged; left && !status; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(left);
-        int in = !(w->plan->outputs >> i & 1u);
         const struct tenon_bind device = w->places->bind[i], host = {context->stage, w->at[i]};
-        args[i][0] = in ? device : host;
-        args[i][1] = in ? host : device;
-        cmd[i] = (struct tenon_cmd){.struct_size = sizeof cmd[i],
-                                    .kind = TENON_CMD_COPY,
-                                    .n_args = 2,
-                                    .args = args[i],
-                                    .size = w->plan->bytes[i]};
-        if (in) {
-            before[n_before++] = &cmd[i];
-            status = tenon__mapped_write(context, context->stage, w->at[i], w->values[i].host, w->plan->bytes[i]);
-        } else {
-            after[n_after++] = &cmd[i];
+        const int ways[2] = {staged_in(w) >> i & 1u, staged_out(w) >> i & 1u};
+        for (int out = 0; out < 2; out++) {
+            args[out][i][0] = out ? host : device;
+            args[out][i][1] = out ? device : host;
+            cmd[out][i] = (struct tenon_cmd){.struct_size = sizeof cmd[out][i],
+                                             .kind = TENON_CMD_COPY,
+                                             .n_args = 2,
+                                             .args = args[out][i],
+                                             .size = w->plan->bytes[i]};
         }
+        if (ways[0]) {
+            before[n_before++] = &cmd[0][i];
+            status = tenon__mapped_write(context, context->stage, w->at[i], w->values[i].host, w->plan->bytes[i]);
+        }
+        if (ways[1])
+            after[n_after++] = &cmd[1][i];
     }
     if (!status)
         status = run_and_wait(w, before, n_before, after, n_after);

@@ -86,6 +86,9 @@ struct tenon_op_contract {
 
     /* Whether output `out` may be the same memory as input `in` (exact same tensor), NULL: never. */
     int (*in_place)(const void *params, uint32_t in, uint32_t out);
+
+    /* Bit i: of output i a part is written, the rest stays what it was, wherever the memory is. */
+    uint32_t kept;
 };
 
 /* [thread-safe] all of them. */

@@ -52,6 +52,10 @@ static void test_specs(const struct tenon_op_contract *c)
     }
     ok(good, "%s: every tensor is described, and later ones are optional", c->name);
     good = 1;
+    for (uint32_t i = 0; i < 32; i++)
+        good &= !(c->kept >> i & 1) || (i < c->n_tensors && c->tensors[i].role >= TENON_OUT);
+    ok(good, "%s: what is written in part is outputs", c->name);
+    good = 1;
     for (uint32_t i = 0; i < c->n_attrs; i++) {
         const struct tenon_attr_spec *a = &c->attrs[i];
         uint32_t size = a->type == TENON_ATTR_U64 ? 8 : 4;

@@ -254,7 +254,7 @@ static int derive_contiguous(const struct conform_case *base, struct conform_cas
         return 0;
     for (uint32_t i = 0; i < base->n; i++) {
         const struct conform_slot *from = &base->slot[i];
-        int64_t count = from->tensor.dtype && !from->is_output ? tenon_tensor_count(&from->tensor) : 0;
+        int64_t count = from->tensor.dtype ? tenon_tensor_count(&from->tensor) : 0; /* outputs: what may stay there */
         int64_t size = TENON_DTYPE_SIZE(from->tensor.dtype);
         for (int64_t e = 0; e < count; e++)
             memcpy((char *)conform_first(&derived->slot[i]) + e * size,
