@@ -60,7 +60,7 @@ struct bench_row {
     uint32_t reads, writes;         /* how often the algorithm that ran goes over its inputs and outputs */
     double moved;                   /* bytes that makes */
     double roof_bytes_s, roof_flops_s; /* 0: not known for this device */
-    const char *roof_copy, *roof_isa;  /* which copy, which instructions */
+    const char *roof_memory, *roof_isa;  /* which copy or "read", which instructions */
     int call_cost;
     double times; /* two operators one after the other: how many times as long as the one that fuses them; else 0 */
     char impl[64];

@@ -51,7 +51,7 @@ void tenon__bench_head(const struct bench_options *options, struct roof *roof)
     if (options->json)
         return;
     printf(
-        "multiply-add peak %.1f GFLOP/s (f32, %s, %u threads); copy roofs are measured with each case's own bytes\n\n",
+        "multiply-add peak %.1f GFLOP/s (f32, %s, %u threads); memory roofs are measured with each case's own bytes\n\n",
         flops / 1e9, tenon__roof_isa(roof), options->threads);
     printf("%-16s %-24s %-5s %-14s %10s %10s %8s %9s %9s %9s %7s %10s  %s\n", "op", "case", "dtype", "device",
            "median ms", "min ms", "GB/s", "GFLOP/s", "roof GB/s", "% of roof", "passes", "moved GB/s", "kernel");
@@ -108,7 +108,7 @@ static void report_json(const struct bench_row *row)
         if (row->times > 0)
             add_number(object, "times_fused", row->times);
         add_text(object, "impl", row->impl);
-        add_text(object, "roof_copy", row->roof_copy);
+        add_text(object, "roof_memory", row->roof_memory);
         add_text(object, "roof_isa", row->roof_isa);
     }
     puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));

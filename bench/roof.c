@@ -5,9 +5,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #define SAMPLE_S 0.004 /* one measurement takes about this long */
+#define PIECE    ((size_t)ROOF_STREAMS * 64)
+#define BLOCK    (PIECE << 10) /* streams far apart meet in the same sets of the caches */
 
 struct task {
     struct roof *roof;
@@ -27,8 +30,9 @@ struct roof {
     uint64_t iterations, repeats;
     char *from, *to;
     size_t half; /* bytes in each of them */
-    int streaming;
+    int streaming, only_read;
     volatile float sink;
+    volatile uint64_t sum;
 };
 
 double tenon__now(void)
@@ -171,60 +175,92 @@ double tenon__roof_flops(struct roof *roof)
     return (double)roof->iterations * roof->isa->flops * roof->threads / seconds;
 }
 
-/* ---- copies ---- */
+/* ---- copies and reads ---- */
 
-/* Thread `index` has its own slice of both buffers. */
+/* The slice of both buffers that is thread `index`'s. */
+static size_t slice(const struct roof *roof, uint32_t index, size_t *begin)
+{
+    size_t pieces = roof->half / PIECE;
+    *begin = pieces * index / roof->threads * PIECE;
+    return pieces * (index + 1) / roof->threads * PIECE - *begin;
+}
+
 static void copy_work(struct roof *roof, uint32_t index)
 {
-    size_t lines = roof->half / 64, begin = lines * index / roof->threads * 64,
-           end = lines * (index + 1) / roof->threads * 64;
+    size_t begin, size = slice(roof, index, &begin);
     for (uint64_t i = 0; i < roof->repeats; i++) {
         if (roof->streaming)
-            roof->isa->stream(roof->to + begin, roof->from + begin, end - begin);
+            roof->isa->stream(roof->to + begin, roof->from + begin, size);
         else
-            memcpy(roof->to + begin, roof->from + begin, end - begin);
+            memcpy(roof->to + begin, roof->from + begin, size);
     }
+}
+
+static void read_work(struct roof *roof, uint32_t index)
+{
+    size_t begin, size = slice(roof, index, &begin);
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < roof->repeats; i++)
+        for (size_t at = 0; at < size; at += BLOCK)
+            sum += roof->isa->read(roof->from + begin + at, (size - at < BLOCK ? size - at : BLOCK) / ROOF_STREAMS);
+    if (index == 0)
+        roof->sum = sum;
 }
 
 static void touch_work(struct roof *roof, uint32_t index)
 {
-    size_t lines = roof->half / 64, begin = lines * index / roof->threads * 64,
-           end = lines * (index + 1) / roof->threads * 64;
-    memset(roof->from + begin, 1, end - begin);
-    memset(roof->to + begin, 2, end - begin);
+    size_t begin, size = slice(roof, index, &begin);
+    memset(roof->from + begin, 1, size);
+    if (!roof->only_read)
+        memset(roof->to + begin, 2, size);
 }
 
-int tenon__roof_footprint(struct roof *roof, double bytes)
+/* On huge pages where the system has them, as the CPU backend's buffers are: a reader of small pages waits for the
+ * tables of pages. */
+static void *memory(size_t size)
 {
-    size_t half = ((size_t)(bytes / 2) + 63) / 64 * 64;
-    if (half < 64 * (size_t)roof->threads)
-        half = 64 * (size_t)roof->threads;
+    void *block = NULL;
+    const size_t page = (size_t)2 << 20;
+    if (posix_memalign(&block, size < page ? 4096 : page, size))
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    if (size >= page)
+        madvise(block, size / page * page, MADV_HUGEPAGE);
+#endif
+    return block;
+}
+
+int tenon__roof_footprint(struct roof *roof, double bytes, int only_read)
+{
+    size_t half = ((size_t)(only_read ? bytes : bytes / 2) + PIECE - 1) / PIECE * PIECE;
+    if (half < PIECE * (size_t)roof->threads)
+        half = PIECE * (size_t)roof->threads;
     free(roof->from);
     free(roof->to);
     roof->from = roof->to = NULL;
-    void *from = NULL, *to = NULL;
-    if (posix_memalign(&from, 4096, half))
+    roof->from = memory(half);
+    roof->to = only_read ? NULL : memory(half);
+    if (!roof->from || (!only_read && !roof->to))
         return -1;
-    if (posix_memalign(&to, 4096, half)) {
-        free(from);
-        return -1;
-    }
-    roof->from = from;
-    roof->to = to;
     roof->half = half;
+    roof->only_read = only_read;
     roof->repeats = 1;
+    roof->streaming = 0;
     run_all(roof, touch_work);
-    double seconds = run_all(roof, copy_work);
+    double seconds = run_all(roof, only_read ? read_work : copy_work);
     roof->repeats = seconds < SAMPLE_S ? (uint64_t)(SAMPLE_S / seconds) + 1 : 1;
     return 0;
 }
 
-double tenon__roof_copy(struct roof *roof, const char **how)
+double tenon__roof_bytes(struct roof *roof, const char **how)
 {
-    double best = 0;
+    double best = 0, bytes = (double)roof->half * (double)roof->repeats;
+    if (roof->only_read) {
+        *how = "read";
+        return bytes / run_all(roof, read_work);
+    }
     for (roof->streaming = 0; roof->streaming < 2; roof->streaming++) {
-        double seconds = run_all(roof, copy_work);
-        double rate = 2.0 * (double)roof->half * (double)roof->repeats / seconds;
+        double rate = 2 * bytes / run_all(roof, copy_work);
         if (rate > best) {
             best = rate;
             *how = roof->streaming ? "stream" : "memcpy";

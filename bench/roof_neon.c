@@ -38,8 +38,22 @@ static void stream(void *to, const void *from, size_t size)
     memcpy(to, from, size);
 }
 
+static uint64_t read(const void *from, size_t size)
+{
+    const uint8_t *in = from;
+    uint8x16_t sum = vdupq_n_u8(0);
+    for (size_t i = 0; i < size; i += 64)
+        for (size_t s = 0; s < ROOF_STREAMS; s++) {
+            const uint8_t *line = in + s * size + i;
+            __builtin_prefetch(line + ROOF_AHEAD);
+            sum = vorrq_u8(sum, vorrq_u8(vorrq_u8(vld1q_u8(line), vld1q_u8(line + 16)),
+                                         vorrq_u8(vld1q_u8(line + 32), vld1q_u8(line + 48))));
+        }
+    return vmaxvq_u8(sum);
+}
+
 const struct roof_isa tenon__roof_neon = {
-    .name = "neon", .flops = 16 * 4 * 2, .usable = usable, .fma = fma_neon, .stream = stream};
+    .name = "neon", .flops = 16 * 4 * 2, .usable = usable, .fma = fma_neon, .stream = stream, .read = read};
 
 #else
 typedef int roof_neon_is_empty;

@@ -32,5 +32,15 @@ static void stream(void *to, const void *from, size_t size)
     memmove(to, from, size);
 }
 
+static uint64_t read(const void *from, size_t size)
+{
+    const uint64_t *in = from;
+    uint64_t sum[4] = {0, 0, 0, 0};
+    for (size_t i = 0; i < ROOF_STREAMS * size / 8; i += 4)
+        for (size_t j = 0; j < 4; j++)
+            sum[j] |= in[i + j];
+    return sum[0] | sum[1] | sum[2] | sum[3];
+}
+
 const struct roof_isa tenon__roof_scalar = {
-    .name = "scalar", .flops = 16, .usable = usable, .fma = fma_chains, .stream = stream};
+    .name = "scalar", .flops = 16, .usable = usable, .fma = fma_chains, .stream = stream, .read = read};

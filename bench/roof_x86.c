@@ -42,8 +42,24 @@ __attribute__((target("avx512f"))) static void stream_avx512(void *to, const voi
     _mm_sfence();
 }
 
-const struct roof_isa tenon__roof_avx512 = {
-    .name = "avx512", .flops = 16 * 16 * 2, .usable = usable_avx512, .fma = fma_avx512, .stream = stream_avx512};
+__attribute__((target("avx512f"))) static uint64_t read_avx512(const void *from, size_t size)
+{
+    const char *in = from;
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t i = 0; i < size; i += 64)
+        for (size_t s = 0; s < ROOF_STREAMS; s++) {
+            _mm_prefetch(in + s * size + i + ROOF_AHEAD, _MM_HINT_T0);
+            sum = _mm512_or_si512(sum, _mm512_load_si512(in + s * size + i));
+        }
+    return (uint64_t)_mm512_reduce_or_epi64(sum);
+}
+
+const struct roof_isa tenon__roof_avx512 = {.name = "avx512",
+                                            .flops = 16 * 16 * 2,
+                                            .usable = usable_avx512,
+                                            .fma = fma_avx512,
+                                            .stream = stream_avx512,
+                                            .read = read_avx512};
 
 static int usable_avx2(void)
 {
@@ -80,8 +96,27 @@ __attribute__((target("avx2"))) static void stream_avx2(void *to, const void *fr
     _mm_sfence();
 }
 
-const struct roof_isa tenon__roof_avx2 = {
-    .name = "avx2", .flops = 12 * 8 * 2, .usable = usable_avx2, .fma = fma_avx2, .stream = stream_avx2};
+__attribute__((target("avx2"))) static uint64_t read_avx2(const void *from, size_t size)
+{
+    const char *in = from;
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t i = 0; i < size; i += 64)
+        for (size_t s = 0; s < ROOF_STREAMS; s++) {
+            const __m256i *line = (const void *)(in + s * size + i);
+            _mm_prefetch(in + s * size + i + ROOF_AHEAD, _MM_HINT_T0);
+            sum = _mm256_or_si256(sum, _mm256_or_si256(_mm256_load_si256(line), _mm256_load_si256(line + 1)));
+        }
+    uint64_t lane[4];
+    _mm256_storeu_si256((__m256i *)(void *)lane, sum);
+    return lane[0] | lane[1] | lane[2] | lane[3];
+}
+
+const struct roof_isa tenon__roof_avx2 = {.name = "avx2",
+                                          .flops = 12 * 8 * 2,
+                                          .usable = usable_avx2,
+                                          .fma = fma_avx2,
+                                          .stream = stream_avx2,
+                                          .read = read_avx2};
 
 #else
 typedef int roof_x86_is_empty; /* ISO C wants something in a file */
