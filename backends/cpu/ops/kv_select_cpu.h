@@ -9,8 +9,8 @@
 #include <tenon/ops/kv_select.h>
 
 #include "cpu.h"
+#include "lib/dot_one.h"
 #include "lib/exact.h"
-#include "lib/pack.h"
 
 #define KEY_FORCED INT32_MAX /* above every number */
 

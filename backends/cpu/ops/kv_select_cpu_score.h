@@ -90,28 +90,6 @@ static void make_block(const struct run *run, int64_t unit)
 
 /* ---- products ---- */
 
-SIMD_FN float dot_body(const uint32_t dtype, const float *x, const void *y, int64_t n)
-{
-    vf acc[2] = {vf_zero(), vf_zero()};
-    int64_t d = 0;
-    for (; d + 2 * VF <= n; d += 2 * VF) {
-        acc[0] = vf_madd(vf_load(x + d), pack_load(dtype, y, d), acc[0]);
-        acc[1] = vf_madd(vf_load(x + d + VF), pack_load(dtype, y, d + VF), acc[1]);
-    }
-    for (; d < n; d += VF) {
-        const int count = n - d < VF ? (int)(n - d) : VF;
-        acc[0] = vf_madd(vf_load_n(x + d, count), pack_load_n(dtype, y, d, n - d), acc[0]);
-    }
-    return vf_reduce_add(vf_add(acc[0], acc[1]));
-}
-
-static float dot(uint32_t dtype, const float *x, const void *y, int64_t n)
-{
-    if (dtype == TENON_F32)
-        return dot_body(TENON_F32, x, y, n);
-    return dtype == TENON_F16 ? dot_body(TENON_F16, x, y, n) : dot_body(TENON_BF16, x, y, n);
-}
-
 static float larger(float a, float b)
 {
     return a != a || b != b ? a + b : a > b ? a : b;
@@ -126,7 +104,7 @@ static void score_pooled(const struct run *run, int64_t b, int64_t h, int64_t i,
     const float *x = run->pooled_q + ((b * s->heads + h) * s->nq + i) * s->width;
     const float *y = run->pooled_k + (b * s->kv_heads + hk) * s->nk * s->width;
     for (int64_t j = 0; j < s->nk; j++)
-        row[j] = is_visible(run, b, i, j) ? s->scale * dot(TENON_F32, x, y + j * s->width, s->width) : MINUS_INF;
+        row[j] = is_visible(run, b, i, j) ? s->scale * dot_one(TENON_F32, x, y + j * s->width, s->width) : MINUS_INF;
 }
 
 static double exp_total(const float *x, int64_t n)
@@ -154,7 +132,7 @@ static double score_query(const struct run *run, int64_t b, int64_t h, int64_t t
         if (s->p.causal && key_position(run, b, u) > own)
             continue;
         const void *y = k + size * (b * s->k_stride[0] + u * s->k_stride[1] + hk * s->k_stride[2]);
-        const float x = s->scale * dot(s->dtype, slot->query, y, s->width);
+        const float x = s->scale * dot_one(s->dtype, slot->query, y, s->width);
         if (mass)
             slot->products[n++] = x - lnz > 87.0f ? 87.0f : x - lnz;
         else
