@@ -32,7 +32,7 @@ struct matmul {
     uint64_t x_bytes, worker_bytes;
 };
 
-enum { MATMUL_EMPTY, MATMUL_DOT, MATMUL_COLUMNS, MATMUL_PACKED };
+enum { MATMUL_EMPTY, MATMUL_DOT, MATMUL_DOT_X, MATMUL_COLUMNS, MATMUL_PACKED };
 #define MATMUL_FOLDED INT64_MIN
 
 /* One run of it. */
@@ -146,6 +146,11 @@ static const char *matmul_plan(const struct cpu_env *env, struct matmul *s)
         matmul_dot_plan(s);
         return s->trans_w ? "in place, columns" : "in place";
     }
+    if (s->n <= DOT_MOST && !s->trans_w && !s->trans_x && s->x_row != MATMUL_FOLDED && s->w_type != TENON_I8) {
+        s->path = MATMUL_DOT_X;
+        matmul_dot_plan(s);
+        return "in place, rows of x";
+    }
     s->path = MATMUL_PACKED;
     matmul_packed_plan(env, s);
     return "packed";
@@ -166,6 +171,7 @@ static void matmul(struct matmul_run *run)
 {
     switch (run->plan->path) {
     case MATMUL_DOT:
+    case MATMUL_DOT_X:
         matmul_dot_run(run);
         break;
     case MATMUL_COLUMNS:

@@ -5,10 +5,12 @@
  * the workspace; distances have a kernel of their own. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <tenon/ops/moe_logits.h>
 
 #include "lib/act.h"
 #include "lib/matmul.h"
+#include "lib/spread.h"
 #include "ops/moe_logits_cpu.h"
 #include "ops/moe_logits_cpu_distance.h"
 
@@ -18,24 +20,12 @@ static void matmul_emit(const struct matmul_run *product, int64_t t, int64_t e0,
 }
 
 /* The mean of a row and 1 over its spread, in doubles: 1/(norm + eps) about 0, or 1/sqrt(variance + eps) about the mean
- * times D^-1/4 (both sides have it). 16 lanes, so that all ISAs have the same bits. */
+ * times D^-1/4 (both sides have it). */
 static void moe_logits_spread(const struct moe_logits_state *s, const float *v, double *mean, double *factor)
 {
-    const int64_t n = s->product.k;
-    double lane[BLOCK] = {0};
-    *mean = 0;
-    if (s->kind == TENON_MOE_LOGITS_STD_DOT) {
-        for (int64_t k = 0; k < n; k++)
-            lane[k % BLOCK] += (double)v[k];
-        *mean = block_sum(lane) / (double)n;
-    }
-    for (int l = 0; l < BLOCK; l++)
-        lane[l] = 0;
-    for (int64_t k = 0; k < n; k++) {
-        const double d = (double)v[k] - *mean;
-        lane[k % BLOCK] += d * d;
-    }
-    const double squares = block_sum(lane);
+    int64_t n = s->product.k;
+    *mean = s->kind == TENON_MOE_LOGITS_STD_DOT ? spread_sum(v, n, 0, 0.0, 0, &n) / (double)n : 0.0;
+    const double squares = spread_sum(v, n, 0, *mean, 1, &n);
     if (s->kind == TENON_MOE_LOGITS_COSINE)
         *factor = 1 / (sqrt(squares) + (double)s->eps);
     else
@@ -56,8 +46,10 @@ static void moe_logits_normalise(void *context, uint32_t i)
     for (int64_t k = 0; k < s->product.depth; k += VF)
         vf_store(to + k, pack_load_n(t->dtype, run->ptr[tensor], from + k, n - k));
     moe_logits_spread(s, to, &mean, &factor);
-    for (int64_t k = 0; k < n; k++)
-        to[k] = (float)(((double)to[k] - mean) * factor);
+    for (int64_t k = 0; k < s->product.depth; k += PRODUCT_LANES)
+        for (int l = 0; l < PRODUCT_LANES; l++) /* a constant number, which compilers make vectors of */
+            to[k + l] = (float)(((double)to[k + l] - mean) * factor);
+    memset(to + n, 0, (size_t)(s->product.depth - n) * sizeof *to);
 }
 
 static int32_t moe_logits_plan(struct cpu_plan *plan)
