@@ -2,7 +2,7 @@
  * Copyright The Tenon authors
  *
  * Launches of attention. attention_setup writes what the other kernels have no room for as arguments into the scratch,
- * attention_cu and attention_rows what each query sees, attention_check counts what is out of range. Then, for so many
+ * sequences and attention_rows what each query sees, attention_check counts what is out of range. Then, for so many
  * tiles of rows as have room in the scratch, attention leaves the states and sums of each split there and attention_end
  * merges them; up to twice before that without values, for the entropy (adapt) and the normaliser (clip). */
 #include "recipe.h"
@@ -18,7 +18,6 @@
 #define COLUMNS     128u                    /* AT_COLUMNS of lib/attention.h; the next ones too */
 #define STATE_WORDS 8u
 #define STATES_MAX  (UINT64_C(16) << 20)    /* words of the scratch for states and sums, where one tile has less */
-#define CU_PIECE    16384u                  /* entries that one launch of attention_cu goes over */
 #define LISTS_MAX   4096u                   /* launches for one list */
 
 /* Words of lib/attention.h. */
@@ -281,21 +280,11 @@ static int add_setup(const struct job *job)
 
 static int add_cu(const struct job *job, uint32_t tensor, uint64_t at, uint32_t limit, int counted)
 {
-    for (uint64_t begin = 0; begin <= job->n; begin += CU_PIECE) {
-        struct gpu_launch *launch = gpu_recipe_add(job->recipe, "attention_cu", LOCAL);
-        if (launch == NULL)
-            return 0;
-        one_group(launch);
-        bind(job, launch, tensor);
-        gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, 0);
-        bind(job, launch, TENON_ATTENTION_FLAGS);
-        gpu_launch_u32(launch, (uint32_t)begin);
-        gpu_launch_u32(launch, (uint32_t)(job->n + 1 - begin < CU_PIECE ? job->n + 1 : begin + CU_PIECE));
-        gpu_launch_u32(launch, (uint32_t)at);
-        gpu_launch_u32(launch, limit);
-        gpu_launch_u32(launch, counted && given(job, TENON_ATTENTION_FLAGS));
-    }
-    return 1;
+    const struct gpu_sequences cu = {.cu_slot = (int32_t)tensor, .n = job->n, .at = (uint32_t)at, .limit = limit,
+                                     .flags_slot = counted && given(job, TENON_ATTENTION_FLAGS)
+                                                       ? (int32_t)TENON_ATTENTION_FLAGS
+                                                       : GPU_SLOT_NONE};
+    return tenon__gpu_sequences(job->recipe, &cu);
 }
 
 static uint32_t row_options(const struct job *job)

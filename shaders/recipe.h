@@ -61,6 +61,16 @@ int tenon__gpu_groups(const struct gpu_limits *limits, uint64_t n, uint32_t grou
 int tenon__gpu_fill(struct gpu_recipe *recipe, const struct gpu_limits *limits, int32_t slot, uint64_t at, uint64_t n,
                     uint32_t value);
 
+/* Where packed sequences begin: words c[s] = max(c[s-1], min(cu[s], limit)) of the scratch, c[-1] = 0. */
+struct gpu_sequences {
+    int32_t cu_slot;    /* of n + 1 entries */
+    int32_t flags_slot; /* GPU_SLOT_NONE, or where entries that change are counted, in word 3 */
+    uint64_t n;
+    uint32_t at, limit; /* the first word */
+};
+/* 0: no memory. */
+int tenon__gpu_sequences(struct gpu_recipe *recipe, const struct gpu_sequences *job);
+
 /* y[i] = from[idx[i] / divisor], bit for bit, zeros where that is no row. */
 struct gpu_row_copy {
     struct gpu_rows from, y;

@@ -7,6 +7,7 @@
 #define LOCAL        64u
 #define LAUNCHES_MAX 65536u
 #define FILL_SPAN    64u   /* words of an invocation */
+#define CU_PIECE     16384u /* entries that one launch goes over */
 #define SPAN         4u    /* units of an invocation, which on a CPU is a thread of its own */
 #define VECTOR_SPAN  1024u
 
@@ -35,6 +36,25 @@ int tenon__gpu_fill(struct gpu_recipe *recipe, const struct gpu_limits *limits, 
         gpu_launch_u32(launch, (uint32_t)count);
         gpu_launch_u32(launch, FILL_SPAN);
         gpu_launch_u32(launch, value);
+    }
+    return 1;
+}
+
+int tenon__gpu_sequences(struct gpu_recipe *recipe, const struct gpu_sequences *job)
+{
+    for (uint64_t begin = 0; begin <= job->n; begin += CU_PIECE) {
+        struct gpu_launch *launch = gpu_recipe_add(recipe, "sequences", LOCAL);
+        if (launch == NULL)
+            return 0;
+        launch->groups[0] = launch->groups[1] = launch->groups[2] = 1;
+        gpu_launch_buffer(launch, job->cu_slot, 0);
+        gpu_launch_buffer(launch, GPU_SLOT_SCRATCH, 0);
+        gpu_launch_buffer(launch, job->flags_slot, 0);
+        gpu_launch_u32(launch, (uint32_t)begin);
+        gpu_launch_u32(launch, (uint32_t)(job->n + 1 - begin < CU_PIECE ? job->n + 1 : begin + CU_PIECE));
+        gpu_launch_u32(launch, job->at);
+        gpu_launch_u32(launch, job->limit);
+        gpu_launch_u32(launch, job->flags_slot != GPU_SLOT_NONE);
     }
     return 1;
 }
