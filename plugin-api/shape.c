@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Copyright The Tenon authors */
+#include <stdio.h>
 #include <string.h>
 
 #include "shape.h"
@@ -63,6 +64,38 @@ int32_t tenon__shape_list(const struct tenon_tensor_spec *spec, const struct ten
         return TENON_OK;
     return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, %lld elements): must be [%lld]", spec->name, t->rank,
                          (long long)tenon_tensor_count(t), (long long)n);
+}
+
+int32_t tenon__shape_dims(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, uint32_t rank,
+                          const int64_t *dim, int contiguous, struct tenon_why *why)
+{
+    char text[96] = "";
+    if (!t->dtype)
+        return TENON_OK;
+    if (t->rank != rank || memcmp(t->dim, dim, rank * sizeof dim[0]) != 0) {
+        for (uint32_t i = 0, used = 0; i < rank && used < sizeof text; i++)
+            used += (uint32_t)snprintf(text + used, sizeof text - used, "%s%lld", i ? "," : "", (long long)dim[i]);
+        return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, %lld elements): must be [%s]", spec->name, t->rank,
+                             (long long)tenon_tensor_count(t), text);
+    }
+    if (contiguous && !tenon_tensor_is_contiguous(t))
+        return tenon_why_set(why, TENON_E_UNSUPPORTED, "%s strides: must be contiguous", spec->name);
+    return TENON_OK;
+}
+
+int32_t tenon__shape_sequences(const struct tenon_tensor_spec *spec, const struct tenon_tensor *cu, int64_t b,
+                               int64_t *seqs, struct tenon_why *why)
+{
+    *seqs = b;
+    if (!cu->dtype)
+        return TENON_OK;
+    if (cu->rank != 1 || cu->dim[0] < 1 || cu->dim[0] > INT32_MAX)
+        return tenon_why_set(why, TENON_E_SHAPE, "%s shape (rank %u, %lld elements): must be %s", spec->name, cu->rank,
+                             (long long)tenon_tensor_count(cu), spec->shape);
+    if (b != 1)
+        return tenon_why_set(why, TENON_E_SHAPE, "B = %lld with %s: must be 1", (long long)b, spec->name);
+    *seqs = cu->dim[0] - 1;
+    return TENON_OK;
 }
 
 int32_t tenon__output_check(const struct tenon_op_contract *contract, uint32_t index, uint32_t first,

@@ -26,6 +26,13 @@ int32_t tenon__shape_per_row(const struct tenon_tensor_spec *spec, const struct 
 int32_t tenon__shape_list(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, int64_t n,
                           struct tenon_why *why);
 
+/* Exactly these axes, at most 4; absent: OK. */
+int32_t tenon__shape_dims(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, uint32_t rank,
+                          const int64_t *dim, int contiguous, struct tenon_why *why);
+/* How many sequences there are: b, or, with where they begin in one batch, one less than those entries. */
+int32_t tenon__shape_sequences(const struct tenon_tensor_spec *spec, const struct tenon_tensor *cu, int64_t b,
+                               int64_t *seqs, struct tenon_why *why);
+
 /* output(): x must have a shape, and tensor `index` be an output (one from `first` on). */
 int32_t tenon__output_check(const struct tenon_op_contract *contract, uint32_t index, uint32_t first,
                             const struct tenon_tensor *x, struct tenon_why *why);
