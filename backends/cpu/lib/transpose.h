@@ -74,6 +74,23 @@ SIMD_FN void transpose(vf *square)
     (void)square;
 }
 
+/* Floats c .. c + VF of VF rows, turned: vector i has c + i of each. Parts of four are put together at the loads. */
+SIMD_FN void transpose_load(const float *const *row, int64_t c, vf *square)
+{
+#if VF >= 4
+    UNROLL
+    for (int g = 0; g < VF; g += 4) {
+        UNROLL
+        for (int r = 0; r < 4; r++)
+            square[g + r] = vf_load_fours(row[r] + c + g, row[4 % VF + r] + c + g, row[8 % VF + r] + c + g,
+                                          row[12 % VF + r] + c + g);
+        transpose_four(square + g);
+    }
+#else
+    square[0] = vf_load(row[0] + c);
+#endif
+}
+
 /* Lane i: the sum of vector i's lanes, neighbours first, then pairs of them. The square is overwritten. */
 SIMD_FN vf fold_rows(vf *square)
 {

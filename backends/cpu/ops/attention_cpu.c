@@ -7,6 +7,7 @@
 
 #define ATT_ITEM_BYTES (2u << 20) /* of the rows of an item: they stay in L2 */
 #define ATT_PART_BYTES (8u << 20)
+#define ATT_JOINED     16384 /* numbers of splits that one worker joins */
 
 static int64_t att_up(int64_t n, int64_t to)
 {
@@ -54,11 +55,23 @@ static void att_plan_shape(const struct cpu_plan *plan, struct att_state *s)
     s->unit = att_most(s->unit, 1);
 }
 
+/* What codes mean: rows with one affine pair, and whether v can be read where it is. */
+static void att_plan_codes(const struct cpu_plan *plan, struct att_state *s)
+{
+    const struct tenon_attention_params *p = (const void *)plan->params;
+    const struct tenon_tensor *t = plan->tensor;
+    s->whole_k = p->quant_k == TENON_ATTENTION_AFFINE_TOKEN && t[TENON_ATTENTION_K_QUANT].dim[3] == 1;
+    s->whole_v = p->quant_v == TENON_ATTENTION_AFFINE_TOKEN && t[TENON_ATTENTION_V_QUANT].dim[3] == 1;
+    s->in_place = !p->quant_v || (p->v_bits == 8 && (p->quant_v == TENON_ATTENTION_AFFINE_CHANNEL || s->whole_v));
+}
+
 /* Items, and who shares them. */
 static void att_plan_items(const struct cpu_plan *plan, struct att_state *s)
 {
     const struct tenon_attention_params *p = (const void *)plan->params;
+    const struct tenon_tensor *t = plan->tensor;
     const int64_t row = (s->dp + 2 * s->vp) * (int64_t)sizeof(float);
+    att_plan_codes(plan, s);
     const int64_t most = att_least(ATT_ROWS, att_most(ATT_MR, ATT_ITEM_BYTES / row / ATT_MR * ATT_MR));
     const double cost = (double)s->b * (double)s->t * (double)s->hq * (double)s->s * (double)(s->d + s->v + 16);
     if (cost / (2 * VF) > 30000)
@@ -79,7 +92,8 @@ static void att_plan_items(const struct cpu_plan *plan, struct att_state *s)
         items < 8 * (int64_t)s->workers && bytes <= ATT_PART_BYTES)
         s->parts = parts;
     /* few rows: the heads of a key, which lie side by side, are read together */
-    if (s->kind == ATT_DENSE && !s->packed && !s->page && s->unit == s->heads && s->queries >= s->t)
+    const int one = !t[TENON_ATTENTION_KEEP].dtype || t[TENON_ATTENTION_KEEP].dim[1] == 1;
+    if (s->kind == ATT_DENSE && !s->packed && !s->page && one && s->unit == s->heads && s->queries >= s->t)
         s->together = att_most(1, att_least(runs, most / att_most(1, s->heads * s->t)));
     while (s->together > 1 && s->workers > 1 &&
            s->b * ((runs + s->together - 1) / s->together) * att_most(1, s->parts) < 2 * (int64_t)s->workers)
@@ -109,8 +123,7 @@ static int32_t att_plan(struct cpu_plan *plan)
     s->in_all = att_take(&s->worker_bytes, rows * vp * size);
     s->in_k = att_take(&s->worker_bytes, dp * ATT_TILE * size);
     s->in_v = att_take(&s->worker_bytes, vp * ATT_TILE * size);
-    s->in_wide = att_take(&s->worker_bytes, quant ? dp * ATT_TILE * size : 0);
-    s->in_zeros = att_take(&s->worker_bytes, (dp > vp ? dp : vp) * size);
+    s->in_wide = att_take(&s->worker_bytes, quant ? dp * VF * size : 0);
     s->in_k_channel = att_take(&s->worker_bytes, quant ? 2 * dp * size : 0);
     s->in_v_channel = att_take(&s->worker_bytes, plan->tensor[TENON_ATTENTION_V].dtype == TENON_U8 ? 2 * vp * size : 0);
     s->in_fcum = att_take(&s->worker_bytes, (uint64_t)s->heads * ATT_TILE * size);
@@ -144,11 +157,11 @@ static void att_work_on(struct att_run *run, uint32_t worker, int64_t units,
                          .v = (float *)(void *)(own + s->in_v),
                          .widened = (float *)(void *)(own + s->in_wide),
                          .fcum_k = (float *)(void *)(own + s->in_fcum),
-                         .zeros = own + s->in_zeros,
                          .k_channel = (float *)(void *)(own + s->in_k_channel),
                          .v_channel = (float *)(void *)(own + s->in_v_channel),
                          .score = score};
-    memset(own + s->in_zeros, 0, (size_t)att_most(s->dp, s->vp) * sizeof(float));
+    w.tile = w.next = w.tiles;
+    att_open_lines(&w);
     w.codes[0].hk = w.codes[1].hk = -1;
     for (;;) {
         const int64_t i = (int64_t)atomic_fetch_add_explicit(&run->next, 1, memory_order_relaxed);
@@ -176,12 +189,12 @@ static void att_gather_worker(void *context, uint32_t worker)
     att_work_on(run, worker, run->items, att_gather);
 }
 
-static void att_parallel(struct att_run *run, void (*fn)(void *context, uint32_t worker))
+static void att_parallel(struct att_run *run, uint32_t workers, void (*fn)(void *context, uint32_t worker))
 {
     const struct tenon_host *host = run->plan->env->host;
     atomic_store(&run->next, 0);
-    if (run->state->workers > 1)
-        host->parallel(host, run->state->workers, fn, run);
+    if (workers > 1)
+        host->parallel(host, workers, fn, run);
     else
         fn(run, 0);
 }
@@ -256,10 +269,12 @@ static void att_run(const struct cpu_plan *plan, void *const *ptr, void *workspa
         run.items += att_blocks(&run, att_sequence(&run, i).tn) * (s->runs ? each : 0);
     }
     if (s->parts) {
-        att_parallel(&run, att_splits_worker);
-        att_parallel(&run, att_gather_worker);
+        /* a few kilobytes are joined before another worker has heard of it */
+        const int64_t joined = s->b * s->t * s->hq * s->parts * s->vp;
+        att_parallel(&run, s->workers, att_splits_worker);
+        att_parallel(&run, joined <= ATT_JOINED ? 1 : s->workers, att_gather_worker);
     } else if (run.items) {
-        att_parallel(&run, att_items_worker);
+        att_parallel(&run, s->workers, att_items_worker);
     }
     if (flags) {
         flags[0] = (uint32_t)atomic_load(&run.nans);

@@ -24,6 +24,8 @@
 #define ATT_VECTORS (ATT_TILE / VF)
 #define ATT_MR      6   /* rows of a panel: what a product has in registers */
 #define ATT_ROWS    126 /* the most rows of an item: enough to pay for the packing of a tile */
+#define ATT_FEW     4   /* of so many rows k and v are read in place */
+#define ATT_STEP    16  /* places that are filled at once; at least VF */
 
 /* One vector of B is read for ATT_MR rows; so many vectors side by side fill the registers. */
 #if SIMD_REGS >= 32
@@ -43,11 +45,13 @@ struct att_state {
     int64_t dp, vp;                      /* d and v up to whole vectors */
     uint32_t kind, packed, plain;        /* plain: scores are products times scale */
     uint32_t k_type, v_type, workers;
+    uint32_t in_place;         /* v can be read where it is, for few rows */
+    uint32_t whole_k, whole_v; /* a row of codes has one affine pair */
     int64_t runs, together; /* of heads with the same keys: of a sequence, of an item */
     int64_t parts; /* of a row, where its splits are spread over workers; 0: they are not */
     float scale;
     uint64_t worker_bytes, at_starts, at_cq, at_ck, at_parts, at_workers;
-    uint64_t in_row, in_q, in_o, in_all, in_k, in_v, in_wide, in_fcum, in_zeros, in_k_channel,
+    uint64_t in_row, in_q, in_o, in_all, in_k, in_v, in_wide, in_fcum, in_k_channel,
         in_v_channel; /* of a worker */
 };
 
@@ -74,16 +78,24 @@ struct att_row {
     int64_t mask;     /* element of the mask where the row's begins */
 };
 
+/* What a key has a row of, and those rows' places: keys that follow each other on a page are `row` bytes apart. */
+enum { ATT_K_ROWS, ATT_V_ROWS, ATT_K_PAIRS, ATT_V_PAIRS, ATT_LINES };
+struct att_line {
+    uintptr_t from; /* 0: there are no such rows */
+    int64_t outer, row, head, bytes; /* outer: from sequence (page) to sequence; bytes: of a row of one head */
+    int beside;                      /* the heads of a key lie side by side */
+    uint64_t step[ATT_STEP];  /* bytes of 0, 1, ... rows */
+};
+
 /* 64 places: which keys are there, and what goes with them. */
 struct att_tile {
-    uint64_t base;          /* the places that hold keys which are kept */
-    int straight, in_order; /* keys (positions) follow each other from key[0] (pos[0]) */
-    int first, end;         /* of those with a bit in base */
-    int32_t key[ATT_TILE];  /* along S, with k0 */
-    int32_t pos[ATT_TILE];
-    const char *k[ATT_TILE], *v[ATT_TILE]; /* no key: zeros */
-    const float *kq[ATT_TILE], *vq[ATT_TILE];
-    int64_t ahead_k, ahead_v; /* bytes from a row to that of the next tile; 0: unknown */
+    uint64_t base;                    /* the places that hold keys which are kept */
+    int straight, in_order;           /* keys (positions) follow each other from key[0] (pos[0]) */
+    int first, end;                   /* of those with a bit in base */
+    int64_t place;                    /* of the first */
+    int32_t key[ATT_TILE + ATT_STEP]; /* along S, with k0; from here on arrays have room for a step too many */
+    int32_t pos[ATT_TILE + ATT_STEP];
+    uintptr_t at[ATT_LINES][ATT_TILE + ATT_STEP]; /* rows of the item's first kv head; no key: of another's key */
     float logw[ATT_TILE], vscale[ATT_TILE];
 };
 
@@ -107,6 +119,7 @@ struct att_codes {
     const float *table; /* LUT */
     const float *s, *z; /* *_CHANNEL */
     int64_t group;      /* *_TOKEN: numbers that share a pair */
+    uint32_t whole;     /* AFFINE_TOKEN: a row does */
 };
 
 /* What a worker has. */
@@ -115,6 +128,7 @@ struct att_work {
     struct att_codes codes[2]; /* of k, of v */
     struct att_seq seq;
     int64_t i0, i1, first, together; /* of the item: queries of the sequence, its first head, runs of heads */
+    int64_t run_at;                  /* the run at hand */
     int64_t h0, heads, rows;         /* of the run at hand */
     struct att_row *rows_of;         /* of the first run, as the next three */
     float *q_of, *o_of, *all_of;
@@ -122,10 +136,13 @@ struct att_work {
     int64_t cursor;
     struct att_row *row;
     float *q, *o, *all, *k, *v, *widened, *fcum_k;
-    const char *zeros;            /* as much as a row of k or v has */
     float *k_channel, *v_channel; /* *_CHANNEL: all s of this head, then all z */
     float *score;                 /* of a panel of rows */
-    struct att_tile tile;
+    struct att_line line[ATT_LINES];
+    float k_scale[ATT_TILE], k_zero[ATT_TILE], v_scale[ATT_TILE], v_zero[ATT_TILE]; /* whole_k, whole_v */
+    int64_t past[ATT_LINES];      /* bytes from the first kv head's rows to those of the run at hand */
+    struct att_tile tiles[2];
+    struct att_tile *tile, *next; /* next is asked for; where there is none, the tile itself */
 };
 
 enum { ATT_STATS, ATT_SUMS, ATT_CLIP, ATT_UNIFIED }; /* what a pass over the keys is for */
@@ -139,11 +156,25 @@ SIMD_FN int64_t att_all_rows(const struct att_work *w)
 SIMD_FN void att_turn_to(struct att_work *w, int64_t g)
 {
     const struct att_state *s = w->run->state;
+    w->run_at = g;
     w->h0 = w->first + g * w->heads;
     w->row = w->rows_of + g * w->rows;
     w->q = w->q_of + g * w->rows * s->dp;
     w->o = w->o_of + g * w->rows * s->vp;
     w->all = w->all_of + g * w->rows * s->vp;
+    for (int i = 0; i < ATT_LINES; i++)
+        w->past[i] = g * w->line[i].head; /* runs are of kv heads after each other */
+}
+
+/* Row of the key in place u, of line i. */
+SIMD_FN const char *att_line_at(const struct att_work *w, int i, int u)
+{
+    return (const char *)(w->tile->at[i][u] + (uint64_t)w->past[i]);
+}
+
+SIMD_FN const float *att_pair_at(const struct att_work *w, int i, int u)
+{
+    return (const float *)(const void *)att_line_at(w, i, u);
 }
 
 SIMD_FN int att_given(const struct att_run *run, uint32_t i)

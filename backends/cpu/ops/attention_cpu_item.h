@@ -5,6 +5,7 @@
 #ifndef TENON_ATTENTION_CPU_ITEM_H
 #define TENON_ATTENTION_CPU_ITEM_H
 
+#include "ops/attention_cpu_few.h"
 #include "ops/attention_cpu_keys.h"
 #include "ops/attention_cpu_pack.h"
 #include "ops/attention_cpu_product.h"
@@ -74,29 +75,19 @@ static void att_open(struct att_work *w, int64_t id)
 static void att_add_seen(const struct att_work *w, const float *x, uint64_t seen, float *o)
 {
     const struct att_state *s = w->run->state;
-    for (int u = w->tile.first; u < w->tile.end; u++)
+    for (int u = w->tile->first; u < w->tile->end; u++)
         if (seen >> u & 1)
             for (int64_t c = 0; c < s->vp; c += VF)
                 vf_store(o + c, vf_madd(vf_set1(x[u]), vf_load(w->v + u * s->vp + c), vf_load(o + c)));
 }
 
-/* Rows from `first` on: scores, weights, values. */
-static void att_panel(struct att_work *w, int what, int64_t first, int64_t rows, const uint64_t *bits, int *finite)
+/* Products of `rows` rows from `first` on become what multiplies v; what they see, and whether each sees all. */
+static int att_weigh_rows(struct att_work *w, int what, int64_t first, int64_t rows, const uint64_t *bits,
+                          uint64_t *seen)
 {
     const struct att_state *s = w->run->state;
-    const struct att_tile *t = &w->tile;
-    const uint64_t whole = att_ones(t->end) & ~att_ones(t->first);
-    uint64_t seen[ATT_MR];
+    const uint64_t whole = att_ones(w->tile->end) & ~att_ones(w->tile->first);
     int all = 1;
-    const struct att_product scores = {.a = w->q + first * s->dp,
-                                       .a_row = s->dp,
-                                       .b = w->k,
-                                       .b_row = ATT_TILE,
-                                       .k = s->d,
-                                       .c = w->score,
-                                       .c_row = ATT_TILE,
-                                       .zero = 1};
-    att_multiply(&scores, rows, ATT_TILE);
     for (int64_t i = 0; i < rows; i++) {
         struct att_row *r = &w->row[first + i];
         float *x = w->score + i * ATT_TILE, *o = w->o + (first + i) * s->vp;
@@ -107,8 +98,31 @@ static void att_panel(struct att_work *w, int what, int64_t first, int64_t rows,
             for (int64_t c = 0; c < s->vp; c += VF)
                 vf_store(o + c, vf_mul(vf_load(o + c), vf_set1(factor)));
     }
+    return all;
+}
+
+/* Rows from `first` on of packed keys. */
+static void att_panel(struct att_work *w, int what, int64_t first, int64_t rows, const uint64_t *bits, int *finite)
+{
+    const struct att_state *s = w->run->state;
+    const struct att_tile *t = w->tile;
+    uint64_t seen[ATT_MR];
+    const struct att_product scores = {.a = w->q + first * s->dp,
+                                       .a_row = s->dp,
+                                       .b = w->k,
+                                       .b_row = ATT_TILE,
+                                       .k = s->d,
+                                       .c = w->score,
+                                       .c_row = ATT_TILE,
+                                       .zero = 1};
+    att_multiply(&scores, rows, ATT_TILE);
+    const int all = att_weigh_rows(w, what, first, rows, bits, seen);
     if (what == ATT_STATS)
         return;
+    if (s->in_place && w->rows <= ATT_FEW) {
+        att_few_values(w, rows, seen, all);
+        return;
+    }
     if (!all && *finite < 0)
         *finite = att_finite(w);
     if (!all && !*finite) {
@@ -149,10 +163,8 @@ static struct att_reach att_reach(const struct att_work *w)
 /* What each row sees of the tile; 0: none sees any. */
 static int att_look(const struct att_work *w, const struct att_reach *e, uint64_t *bits)
 {
-    const struct att_tile *t = &w->tile;
+    const struct att_tile *t = w->tile;
     uint64_t any = 0;
-    if (!t->base)
-        return 0;
     const int everything = t->in_order && t->pos[0] >= e->all_from && t->pos[0] + (int64_t)ATT_TILE <= e->all_to;
     for (int64_t i = 0; i < w->rows; i++) {
         bits[i] = everything ? t->base : att_row_bits(w, &w->row[i]);
@@ -161,15 +173,20 @@ static int att_look(const struct att_work *w, const struct att_reach *e, uint64_
     return any != 0;
 }
 
-static void att_run_tile(struct att_work *w, int what, const struct att_reach *e, int64_t place)
+static void att_run_tile(struct att_work *w, int what, const struct att_reach *e)
 {
+    const struct att_state *s = w->run->state;
     uint64_t bits[ATT_ROWS];
     int finite = -1;
-    att_fill_tile(w, place);
     if (!att_look(w, e, bits))
         return;
+    att_fill_extras(w);
+    if (s->whole_k)
+        att_fill_pairs(w, ATT_K_PAIRS, w->k_scale, w->k_zero);
+    if (s->whole_v)
+        att_fill_pairs(w, ATT_V_PAIRS, w->v_scale, w->v_zero);
     att_pack_k(w);
-    if (what != ATT_STATS)
+    if (what != ATT_STATS && !(s->in_place && w->rows <= ATT_FEW))
         att_pack_v(w);
     for (int64_t i = 0; i < w->rows; i += ATT_MR) {
         const int64_t rows = att_least(ATT_MR, w->rows - i);
@@ -182,12 +199,13 @@ static void att_run_tile(struct att_work *w, int what, const struct att_reach *e
 }
 
 /* Runs of heads meet a tile one after the other: their keys lie side by side. */
-static void att_tile(struct att_work *w, int what, const struct att_reach *e, int64_t place)
+static void att_tile(struct att_work *w, int what, const struct att_reach *e)
 {
-    for (int64_t g = w->together; g-- > 0;) {
+    for (int64_t g = 0; g < w->together; g++) {
         att_turn_to(w, g);
-        att_run_tile(w, what, e, place);
+        att_run_tile(w, what, e);
     }
+    att_turn_to(w, 0);
 }
 
 /* The first place at or after `place` whose tile may hold what some row sees. */
@@ -236,14 +254,27 @@ static void att_pass(struct att_work *w, int what, int64_t from, int64_t to)
     for (int64_t i = 0; i < att_all_rows(w); i++)
         att_begin(w, &w->row[i].all);
     memset(w->all, 0, (size_t)(att_all_rows(w) * vp) * sizeof *w->all);
-    for (int64_t place = att_skip(w, &e, from); place < to; place = att_skip(w, &e, place + ATT_TILE)) {
+    int64_t place = att_skip(w, &e, from);
+    struct att_tile *t = w->tiles, *other = w->tiles + 1;
+    if (place < to)
+        att_fill_tile(w, t, place);
+    while (place < to) {
+        const int64_t after = att_skip(w, &e, place + ATT_TILE);
+        if (after < to)
+            att_fill_tile(w, other, after);
+        w->tile = t;
+        w->next = after < to && other->base ? other : t;
         if (place / TENON_ATTENTION_SPLIT != split) {
             if (split >= 0)
                 att_end_split(w);
             att_start_split(w);
             split = place / TENON_ATTENTION_SPLIT;
         }
-        att_tile(w, what, &e, place);
+        if (t->base)
+            att_tile(w, what, &e);
+        place = after;
+        t = other;
+        other = w->tile;
     }
     if (split >= 0)
         att_end_split(w);

@@ -108,23 +108,35 @@ static int64_t att_places(const struct att_work *w)
     return w->run->state->kind == ATT_LIST ? (w->list_end - w->list) * (int64_t)w->run->p->block_k : w->seq.len;
 }
 
-/* Key and position of place u; key -1: there is none. */
-static void att_place(struct att_work *w, int64_t u, int32_t *key, int32_t *pos)
+/* Places from `place` on, at most n, whose keys follow each other on a page, or none of which has one. */
+struct att_stretch {
+    int64_t key, pos, n; /* of the first; key along S without k0, -1: there is none */
+    int absent;
+};
+
+static struct att_stretch att_stretch(struct att_work *w, int64_t place, int64_t n)
 {
     const struct att_run *run = w->run;
     const struct att_state *s = run->state;
     const int64_t first = run->p->n_sink, room = s->s - first;
-    int64_t j = u;
-    if (s->kind == ATT_RING) {
-        if (u >= first)
-            j = u >= w->seq.len - room ? first + (u - first) % room : -1;
+    struct att_stretch e = {.key = place, .pos = place, .n = n};
+    if (s->kind == ATT_RING && place >= first) {
+        const int64_t kept = w->seq.len - room, slot = (place - first) % room;
+        e.key = place < kept ? -1 : first + slot;
+        e.n = att_least(n, place < kept ? kept - place : room - slot);
+    } else if (s->kind == ATT_RING) {
+        e.n = att_least(n, first - place);
     } else if (s->kind == ATT_LIST) {
-        const int64_t width = run->p->block_k, block = att_entry(w, w->list + u / width);
-        j = block < 0 ? -1 : block * width + u % width;
-        j = j < w->seq.len ? j : -1;
+        const int64_t width = run->p->block_k, block = att_entry(w, w->list + place / width), at = place % width;
+        e.key = e.pos = block < 0 || block * width + at >= w->seq.len ? -1 : block * width + at;
+        e.n = att_least(n, width - at);
+        if (e.key >= 0)
+            e.n = att_least(e.n, w->seq.len - e.key);
     }
-    *pos = (int32_t)(s->kind == ATT_RING ? u : j);
-    *key = j < 0 ? -1 : (int32_t)(w->seq.k0 + j);
+    e.absent = e.key < 0;
+    if (s->page && !e.absent)
+        e.n = att_least(e.n, s->page - e.key % s->page);
+    return e;
 }
 
 SIMD_FN const char *att_at(const struct att_run *run, uint32_t i, int64_t a, int64_t b, int64_t c)
@@ -132,64 +144,6 @@ SIMD_FN const char *att_at(const struct att_run *run, uint32_t i, int64_t a, int
     const struct tenon_tensor *t = &run->plan->tensor[i];
     return (const char *)run->ptr[i] +
            (a * t->stride[0] + b * t->stride[1] + c * t->stride[2]) * (int64_t)TENON_DTYPE_SIZE(t->dtype);
-}
-
-/* Where the rows of k and v are; 0: on no page. */
-static int att_find(struct att_work *w, int u, int64_t hk)
-{
-    const struct att_run *run = w->run;
-    const struct att_state *s = run->state;
-    struct att_tile *t = &w->tile;
-    const int kq = run->p->quant_k == TENON_ATTENTION_AFFINE_TOKEN || run->p->quant_k == TENON_ATTENTION_LUT_TOKEN;
-    const int vq = run->p->quant_v == TENON_ATTENTION_AFFINE_TOKEN || run->p->quant_v == TENON_ATTENTION_LUT_TOKEN;
-    int64_t a = s->packed ? 0 : w->seq.n, b = t->key[u], c = hk;
-    if (s->page) {
-        const int32_t *table = run->ptr[TENON_ATTENTION_PAGE_TABLE];
-        const int64_t page = table[w->seq.n * (s->s / s->page) + t->key[u] / s->page];
-        if (page < 0 || page >= run->plan->tensor[TENON_ATTENTION_K].dim[0])
-            return 0;
-        a = page;
-        b = hk;
-        c = t->key[u] % s->page;
-    }
-    t->k[u] = att_at(run, TENON_ATTENTION_K, a, b, c);
-    t->v[u] = att_at(run, TENON_ATTENTION_V, a, b, c);
-    if (kq)
-        t->kq[u] = (const float *)(const void *)att_at(run, TENON_ATTENTION_K_QUANT, a, b, c);
-    if (vq)
-        t->vq[u] = (const float *)(const void *)att_at(run, TENON_ATTENTION_V_QUANT, a, b, c);
-    return 1;
-}
-
-/* Keys that follow each other in rows of one stride, none left out: n of them. */
-static void att_fill_rows(struct att_work *w, int64_t place, int64_t n, int64_t hk)
-{
-    const struct tenon_tensor *t = w->run->plan->tensor;
-    struct att_tile *tile = &w->tile;
-    const int64_t k_row = t[TENON_ATTENTION_K].stride[1] * (int64_t)TENON_DTYPE_SIZE(t[TENON_ATTENTION_K].dtype);
-    const int64_t v_row = t[TENON_ATTENTION_V].stride[1] * (int64_t)TENON_DTYPE_SIZE(t[TENON_ATTENTION_V].dtype);
-    const int64_t kq_row = t[TENON_ATTENTION_K_QUANT].rank == 5 ? t[TENON_ATTENTION_K_QUANT].stride[1] : 0;
-    const int64_t vq_row = t[TENON_ATTENTION_V_QUANT].rank == 5 ? t[TENON_ATTENTION_V_QUANT].stride[1] : 0;
-    tile->key[0] = tile->pos[0] = (int32_t)place;
-    tile->key[0] += (int32_t)w->seq.k0;
-    att_find(w, 0, hk);
-    for (int u = 1; u < n; u++) {
-        tile->key[u] = tile->key[0] + u;
-        tile->pos[u] = tile->pos[0] + u;
-        tile->k[u] = tile->k[u - 1] + k_row;
-        tile->v[u] = tile->v[u - 1] + v_row;
-        tile->kq[u] = tile->kq[u - 1] + kq_row;
-        tile->vq[u] = tile->vq[u - 1] + vq_row;
-    }
-    tile->base = att_ones(n);
-    tile->first = 0;
-    tile->end = (int)n;
-    tile->straight = tile->in_order = 1;
-    tile->ahead_k = tile->ahead_v = 0;
-    if (place + 2 * ATT_TILE <= w->seq.len) {
-        tile->ahead_k = ATT_TILE * k_row;
-        tile->ahead_v = ATT_TILE * v_row;
-    }
 }
 
 static int att_kept(const struct att_work *w, int64_t key, int64_t hk)
@@ -200,75 +154,150 @@ static int att_kept(const struct att_work *w, int64_t key, int64_t hk)
     return keep[row * t->dim[2] + key / 32] >> key % 32 & 1;
 }
 
-static void att_fill_extras(struct att_work *w, int64_t place, int64_t hk)
+/* Where the rows of k, v and their pairs are: of tensor i, whose leading axes are those of k. */
+static void att_open_line(struct att_work *w, int line, uint32_t i)
+{
+    const struct att_run *run = w->run;
+    const struct tenon_tensor *t = &run->plan->tensor[i];
+    const int paged = run->state->page != 0;
+    const int64_t size = (int64_t)TENON_DTYPE_SIZE(t->dtype);
+    struct att_line *to = &w->line[line];
+    *to = (struct att_line){.from = (uintptr_t)run->ptr[i],
+                            .outer = t->stride[0] * size,
+                            .row = t->stride[paged ? 2 : 1] * size,
+                            .head = t->stride[paged ? 1 : 2] * size};
+    to->bytes = t->dim[3] * (t->rank == 5 ? 2 : 1) * size;
+    to->beside = to->head > 0 && to->head <= 2 * to->bytes;
+    for (int u = 0; u < ATT_STEP; u++)
+        to->step[u] = (uint64_t)u * (uint64_t)to->row;
+}
+
+static void att_open_lines(struct att_work *w)
+{
+    const uint32_t k = w->run->p->quant_k, v = w->run->p->quant_v;
+    att_open_line(w, ATT_K_ROWS, TENON_ATTENTION_K);
+    att_open_line(w, ATT_V_ROWS, TENON_ATTENTION_V);
+    if (k == TENON_ATTENTION_AFFINE_TOKEN || k == TENON_ATTENTION_LUT_TOKEN)
+        att_open_line(w, ATT_K_PAIRS, TENON_ATTENTION_K_QUANT);
+    if (v == TENON_ATTENTION_AFFINE_TOKEN || v == TENON_ATTENTION_LUT_TOKEN)
+        att_open_line(w, ATT_V_PAIRS, TENON_ATTENTION_V_QUANT);
+}
+
+SIMD_FN void att_fill_step(uintptr_t *restrict to, const uint64_t *restrict step, uint64_t at)
+{
+    for (int l = 0; l < ATT_STEP; l++)
+        to[l] = (uintptr_t)(at + step[l]);
+}
+
+/* Places u .. u + n, whose keys are there from the one in row `row` of sequence or page `outer` on. ATT_STEP at a time:
+ * what is written beyond is written again, or not looked at. */
+static void att_fill_lines(const struct att_work *w, struct att_tile *t, int u, int n, int64_t outer, int64_t row)
+{
+    const int64_t hk = w->first / (w->run->state->hq / w->run->state->hk);
+    for (int i = 0; i < ATT_LINES; i++) {
+        const struct att_line *line = &w->line[i];
+        if (!line->from)
+            continue;
+        uint64_t at = (uint64_t)line->from + (uint64_t)(outer * line->outer + hk * line->head + row * line->row);
+        for (int j = 0; j < n; j += ATT_STEP, at += ATT_STEP * (uint64_t)line->row)
+            att_fill_step(t->at[i] + u + j, line->step, at);
+    }
+}
+
+/* Whether the places have rows. */
+static int att_fill_stretch(struct att_work *w, struct att_tile *t, int u, const struct att_stretch *e)
 {
     const struct att_run *run = w->run;
     const struct att_state *s = run->state;
-    struct att_tile *t = &w->tile;
+    const int32_t key = e->absent ? -1 : (int32_t)(w->seq.k0 + e->key), by = !e->absent;
+    const int32_t pos = (int32_t)e->pos, on = e->absent && e->pos < 0 ? 0 : 1;
+    for (int64_t j = 0; j < e->n; j += ATT_STEP)
+        for (int l = 0; l < ATT_STEP; l++) {
+            t->key[u + j + l] = key + ((int32_t)j + l) * by;
+            t->pos[u + j + l] = pos + ((int32_t)j + l) * on;
+        }
+    t->straight &= key == t->key[0] + u;
+    t->in_order &= pos == t->pos[0] + u;
+    if (e->absent) {
+        t->straight = 0;
+        t->in_order &= on;
+        return 0;
+    }
+    if (!s->page) {
+        att_fill_lines(w, t, u, (int)e->n, s->packed ? 0 : w->seq.n, key);
+        return 1;
+    }
+    const int32_t *table = run->ptr[TENON_ATTENTION_PAGE_TABLE];
+    const int64_t page = table[w->seq.n * (s->s / s->page) + key / s->page];
+    if (page < 0 || page >= run->plan->tensor[TENON_ATTENTION_K].dim[0])
+        return 0;
+    att_fill_lines(w, t, u, (int)e->n, page, key % s->page);
+    return 1;
+}
+
+/* The places that hold nothing get rows that may be read: those of the first key. */
+static void att_fill_gaps(struct att_tile *t)
+{
+    for (uint64_t gaps = ~t->base; gaps; gaps &= gaps - 1)
+        for (int i = 0; i < ATT_LINES; i++)
+            t->at[i][__builtin_ctzll(gaps)] = t->at[i][t->first];
+}
+
+/* The tile whose first place is `place`; base is 0 where it has no keys. */
+static void att_fill_tile(struct att_work *w, struct att_tile *t, int64_t place)
+{
+    const struct att_run *run = w->run;
+    const int64_t n = att_least(ATT_TILE, att_places(w) - place), hk = w->first / (run->state->hq / run->state->hk);
+    const int32_t *kpos = run->ptr[TENON_ATTENTION_KPOS];
+    t->place = place;
+    t->base = 0;
+    t->straight = t->in_order = 1;
+    for (int u = 0; u < n;) {
+        const struct att_stretch e = att_stretch(w, place + u, n - u);
+        if (att_fill_stretch(w, t, u, &e))
+            t->base |= att_ones(u + e.n) & ~att_ones(u);
+        u += (int)e.n;
+    }
+    for (int64_t u = att_most(n, 0); u < ATT_TILE; u++)
+        t->key[u] = t->pos[u] = -1;
+    if (att_given(run, TENON_ATTENTION_KEEP))
+        for (uint64_t left = t->base; left; left &= left - 1)
+            if (!att_kept(w, t->key[__builtin_ctzll(left)], hk))
+                t->base &= ~(left & -left);
+    if (!t->base)
+        return;
+    if (kpos) {
+        kpos += run->plan->tensor[TENON_ATTENTION_KPOS].dim[0] > 1 ? w->seq.bk * run->state->s : 0;
+        for (uint64_t left = t->base; left; left &= left - 1)
+            t->pos[__builtin_ctzll(left)] = kpos[t->key[__builtin_ctzll(left)]];
+        t->in_order = 0;
+    }
+    t->first = __builtin_ctzll(t->base);
+    t->end = ATT_TILE - __builtin_clzll(t->base);
+    if (~t->base)
+        att_fill_gaps(t);
+}
+
+/* What goes with the keys of the run at hand. */
+static void att_fill_extras(struct att_work *w)
+{
+    const struct att_run *run = w->run;
+    const struct att_state *s = run->state;
+    struct att_tile *t = w->tile;
     const float *logw = run->ptr[TENON_ATTENTION_LOGW], *vscale = run->ptr[TENON_ATTENTION_VSCALE];
     const float *fcum = run->ptr[TENON_ATTENTION_FCUM_K];
+    const int64_t hk = w->h0 / (s->hq / s->hk);
     const int per_block = logw && run->plan->tensor[TENON_ATTENTION_LOGW].rank == 1;
+    if (!logw && !vscale && !fcum)
+        return;
     for (int u = 0; u < ATT_TILE; u++) {
         const int there = t->base >> u & 1;
         const int64_t at = there ? (w->seq.bk * s->s + t->key[u]) * s->hk + hk : 0;
         t->vscale[u] = there && vscale ? vscale[at] : 0.0f;
-        t->logw[u] = !there || !logw ? 0.0f : per_block ? logw[w->list + (place + u) / run->p->block_k] : logw[at];
+        t->logw[u] = !there || !logw ? 0.0f : per_block ? logw[w->list + (t->place + u) / run->p->block_k] : logw[at];
         for (int64_t h = 0; fcum && h < w->heads; h++)
             w->fcum_k[h * ATT_TILE + u] = there ? fcum[(at - hk) / s->hk * s->hq + w->h0 + h] : 0.0f;
     }
-}
-
-/* Keys wherever they are. */
-static void att_fill_each(struct att_work *w, int64_t place, int64_t n, int64_t hk)
-{
-    const struct att_run *run = w->run;
-    const struct att_state *s = run->state;
-    struct att_tile *t = &w->tile;
-    const int32_t *kpos = run->ptr[TENON_ATTENTION_KPOS];
-    const int keep = att_given(run, TENON_ATTENTION_KEEP);
-    if (kpos && run->plan->tensor[TENON_ATTENTION_KPOS].dim[0] > 1)
-        kpos += w->seq.bk * s->s;
-    t->base = 0;
-    t->straight = t->in_order = 1;
-    t->first = ATT_TILE;
-    t->end = 0;
-    t->ahead_k = t->ahead_v = 0;
-    for (int u = 0; u < ATT_TILE; u++) {
-        t->k[u] = t->v[u] = w->zeros;
-        t->kq[u] = t->vq[u] = (const float *)(const void *)w->zeros;
-        t->key[u] = t->pos[u] = -1;
-        if (u >= n)
-            continue;
-        att_place(w, place + u, &t->key[u], &t->pos[u]);
-        if (t->key[u] < 0 || (keep && !att_kept(w, t->key[u], hk)) || !att_find(w, u, hk)) {
-            t->straight &= t->key[u] == t->key[0] + u;
-            t->in_order &= t->pos[u] == t->pos[0] + u;
-            continue;
-        }
-        if (kpos)
-            t->pos[u] = kpos[t->key[u]];
-        t->base |= UINT64_C(1) << u;
-        t->first = t->first < u ? t->first : u;
-        t->end = u + 1;
-        t->straight &= t->key[u] == t->key[0] + u;
-        t->in_order &= t->pos[u] == t->pos[0] + u;
-    }
-    t->in_order &= !kpos;
-}
-
-/* The tile whose first place is `place`; base is 0 where it has no keys. */
-static void att_fill_tile(struct att_work *w, int64_t place)
-{
-    const struct att_run *run = w->run;
-    const int64_t hk = w->h0 / (run->state->hq / run->state->hk), n = att_least(ATT_TILE, att_places(w) - place);
-    if (n == ATT_TILE && run->state->kind == ATT_DENSE && !run->state->page && !att_given(run, TENON_ATTENTION_KEEP) &&
-        !att_given(run, TENON_ATTENTION_KPOS))
-        att_fill_rows(w, place, n, hk);
-    else
-        att_fill_each(w, place, n, hk);
-    if (w->tile.base && (att_given(run, TENON_ATTENTION_LOGW) || att_given(run, TENON_ATTENTION_VSCALE) ||
-                         att_given(run, TENON_ATTENTION_FCUM_K)))
-        att_fill_extras(w, place, hk);
 }
 
 /* ---- what a row sees ---- */
@@ -308,7 +337,7 @@ SIMD_FN uint64_t att_span(int64_t lo, int64_t hi, int64_t from)
 /* The places of the tile that row r sees by position. */
 static uint64_t att_row_bits(const struct att_work *w, const struct att_row *r)
 {
-    const struct att_tile *t = &w->tile;
+    const struct att_tile *t = w->tile;
     const int64_t sinks = w->run->p->n_sink;
     uint64_t bits = 0;
     if (t->in_order) {

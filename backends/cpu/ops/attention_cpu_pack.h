@@ -33,14 +33,14 @@ static const struct att_codes *att_codes(struct att_work *w, int is_v)
         c->z = channel + stride;
     } else if (c->quant) {
         c->group = width / run->plan->tensor[i].dim[3];
+        c->whole = is_v ? s->whole_v : s->whole_k;
     }
     return c;
 }
 
 SIMD_FN vf att_code_bytes(const uint8_t *from, int n)
 {
-    const vf x = n == VF ? vf_load_i8((const int8_t *)from) : vf_load_i8_n((const int8_t *)from, n);
-    return vf_select(vf_lt(x, vf_zero()), vf_add(x, vf_set1(256.0f)), x);
+    return n == VF ? vf_load_u8(from) : vf_load_u8_n(from, n);
 }
 
 /* Codes as floats, or what the table has for them: to[0 .. n). */
@@ -70,15 +70,11 @@ SIMD_FN vf att_affine(int lut, vf x, vf s, vf z)
 static void att_dequantise(const struct att_codes *c, const void *from, const float *pairs, int64_t n, float *to)
 {
     const int lut = c->quant >= TENON_ATTENTION_LUT_TOKEN;
-    if (c->bits == 8 && !lut && !c->s && c->group == n) {
-        const vf s = vf_set1(pairs[0]), z = vf_set1(pairs[1]);
-        for (int64_t i = 0; i < n; i += VF) {
-            const vf x = att_code_bytes((const uint8_t *)from + i, (int)att_least(VF, n - i));
-            vf_store(to + i, att_affine(0, x, s, z));
-        }
-        return;
-    }
     att_decode(c, from, n, to);
+    for (int64_t i = 0; i < n && c->whole; i += VF)
+        vf_store(to + i, att_affine(0, vf_load(to + i), vf_set1(pairs[0]), vf_set1(pairs[1])));
+    if (c->whole)
+        return;
     for (int64_t i = 0; i < n && c->s; i += VF)
         vf_store(to + i, att_affine(lut, vf_load(to + i), vf_load(c->s + i), vf_load(c->z + i)));
     for (int64_t g = 0; g * c->group < n && !c->s; g++)
@@ -90,118 +86,188 @@ static void att_dequantise(const struct att_codes *c, const void *from, const fl
         }
 }
 
-/* Rows of a float type, VF of them, as columns [d][64]. `ahead` bytes on are those of the next tile. */
-SIMD_FN void att_turn(const char *const *row, const uint32_t dtype, int64_t d, int64_t ahead, float *to)
+/* Asks for its share, before VF keys are packed, of what the next tile reads. Where the heads of a key lie side by side
+ * all of them are asked for, row after row: memory that is walked through is what processors fetch ahead themselves. */
+static void att_ask(const struct att_work *w, int u)
 {
-    for (int64_t c = 0; c < d; c += VF) {
-        const int n = (int)att_least(VF, d - c);
-        vf square[VF];
-        if (n < VF) {
-            float lanes[VF * VF];
-            for (int u = 0; u < VF; u++)
-                square[u] = load_x(row[u], c, n, dtype);
-            transpose(square);
-            for (int i = 0; i < VF; i++)
-                vf_store(lanes + i * VF, square[i]);
-            for (int i = 0; i < n; i++)
-                vf_store(to + (c + i) * ATT_TILE, vf_load(lanes + i * VF));
+    const int blocks = ATT_TILE / VF, at = (int)w->run_at * blocks + u / VF, all = (int)w->together * blocks;
+    for (int i = 0; i < ATT_LINES && w->next != w->tile; i++) {
+        const struct att_line *line = &w->line[i];
+        if (!line->from)
             continue;
-        }
-        UNROLL
-        for (int u = 0; u < VF; u++) {
-            square[u] = load_x(row[u], c, VF, dtype);
-            if (c * (int64_t)TENON_DTYPE_SIZE(dtype) % 64 == 0)
-                simd_prefetch_far(
-                    (const void *)((uintptr_t)row[u] + (uintptr_t)(c * TENON_DTYPE_SIZE(dtype)) + (uintptr_t)ahead));
-        }
-        transpose(square);
-        UNROLL
+        const int from = line->beside ? ATT_TILE * at / all : u, to = line->beside ? ATT_TILE * (at + 1) / all : u + VF;
+        const int64_t bytes = line->bytes + (line->beside ? (w->together - 1) * line->head : 0);
+        const uintptr_t past = line->beside ? 0 : (uintptr_t)w->past[i];
+        for (int j = from; j < to; j++)
+            for (int64_t c = 0; c < bytes; c += 64)
+                simd_prefetch_far((const void *)(w->next->at[i][j] + past + (uintptr_t)c));
+    }
+}
+
+/* Where the rows of k of VF places are. */
+SIMD_FN void att_rows_of(const struct att_work *w, int u, const float **row)
+{
+    for (int i = 0; i < VF; i++)
+        row[i] = (const float *)(const void *)att_line_at(w, ATT_K_ROWS, u + i);
+}
+
+/* The last n < VF columns. */
+static __attribute__((noinline)) void att_pack_rest(const struct att_work *w, uint32_t dtype, int u, int64_t c, int n)
+{
+    for (int i = 0; i < VF; i++) {
+        float lanes[VF];
+        vf_store(lanes, load_x(att_line_at(w, ATT_K_ROWS, u + i), c, n, dtype));
+        for (int j = 0; j < n; j++)
+            w->k[(c + j) * ATT_TILE + u + i] = lanes[j];
+    }
+}
+
+/* Rows of a float type as columns [d][64]. */
+SIMD_FN void att_pack_turned(const struct att_work *w, const uint32_t dtype, int64_t d)
+{
+    for (int u = 0; u < ATT_TILE; u += VF) {
+        const float *row[VF], *wide[VF];
+        float lanes[VF * VF] __attribute__((aligned(64)));
+        int64_t c = 0;
+        att_ask(w, u);
+        att_rows_of(w, u, row);
         for (int i = 0; i < VF; i++)
-            vf_store(to + (c + i) * ATT_TILE, square[i]);
+            wide[i] = lanes + i * VF;
+        for (; c + VF <= d; c += VF) {
+            vf square[VF];
+            UNROLL
+            for (int i = 0; i < VF; i++) {
+                if (dtype != TENON_F32)
+                    vf_store(lanes + i * VF, load_x(row[i], c, VF, dtype));
+            }
+            if (dtype == TENON_F32)
+                transpose_load(row, c, square);
+            else
+                transpose_load(wide, 0, square);
+            UNROLL
+            for (int i = 0; i < VF; i++)
+                vf_store(w->k + (c + i) * ATT_TILE + u, square[i]);
+        }
+        if (c < d)
+            att_pack_rest(w, dtype, u, c, (int)(d - c));
     }
 }
 
 #if VF >= 4
-/* Rows of affine codes of 8 bits, four of them a lane: they are turned before they are widened, which is a quarter of
- * the work. d is a multiple of 4 VF. */
-static void att_turn_bytes(const struct att_codes *c, const char *const *row, const float *const *pair, int64_t d,
-                           int64_t ahead, float *to)
+#define ATT_BYTES (4 * VF) /* codes of a row that are turned at once */
+
+/* Four columns of codes. */
+SIMD_FN void att_widen_bytes(vf codes, vf *to)
 {
-    float s[VF], z[VF];
-    for (int64_t at = 0; at < d; at += 4 * VF) {
-        vf square[VF];
-        for (int u = 0; u < VF && !c->s; u++) {
-            s[u] = pair[u][2 * (at / c->group)];
-            z[u] = pair[u][2 * (at / c->group) + 1];
+    const vi four = vi_bits(codes), byte = vi_set1(255);
+    to[0] = vf_from_vi(vi_and(four, byte));
+    to[1] = vf_from_vi(vi_and(vi_shr(four, 8), byte));
+    to[2] = vf_from_vi(vi_and(vi_shr(four, 16), byte));
+    to[3] = vf_from_vi(vi_shr(four, 24));
+}
+
+/* The pairs of VF keys for codes from c on, where a row has several. */
+SIMD_FN void att_pairs(const struct att_work *w, const struct att_codes *codes, int u, int64_t c, vf *s, vf *z)
+{
+    float lanes[2][VF];
+    const int64_t at = 2 * (c / codes->group);
+    for (int i = 0; i < VF; i++) {
+        const float *pair = att_pair_at(w, ATT_K_PAIRS, u + i) + at;
+        lanes[0][i] = pair[0];
+        lanes[1][i] = pair[1];
+    }
+    *s = vf_load(lanes[0]);
+    *z = vf_load(lanes[1]);
+}
+
+/* Codes of 8 bits, four of them a lane: they are turned before they are widened, which is a quarter of the work. */
+SIMD_FN void att_pack_bytes(const struct att_work *w, const struct att_codes *codes, const int whole, int64_t d)
+{
+    for (int u = 0; u < ATT_TILE; u += VF) {
+        const float *row[VF];
+        vf square[VF], s = vf_zero(), z = vf_zero();
+        att_ask(w, u);
+        att_rows_of(w, u, row);
+        if (whole) {
+            s = vf_load(w->k_scale + u);
+            z = vf_load(w->k_zero + u);
         }
-        UNROLL
-        for (int u = 0; u < VF; u++) {
-            square[u] = vf_load((const float *)(const void *)(row[u] + at));
-            simd_prefetch_far((const void *)((uintptr_t)row[u] + (uintptr_t)at + (uintptr_t)ahead));
-        }
-        transpose(square);
-        UNROLL
-        for (int i = 0; i < VF; i++) {
-            const vi four = vi_bits(square[i]), byte = vi_set1(255);
-            const vi code[4] = {vi_and(four, byte), vi_and(vi_shr(four, 8), byte), vi_and(vi_shr(four, 16), byte),
-                                vi_shr(four, 24)};
-            float *column = to + (at + 4 * i) * ATT_TILE;
-            UNROLL
-            for (int j = 0; j < 4; j++) {
-                const vf scale = c->s ? vf_set1(c->s[at + 4 * i + j]) : vf_load(s);
-                const vf zero = c->s ? vf_set1(c->z[at + 4 * i + j]) : vf_load(z);
-                vf_store(column + j * ATT_TILE, att_affine(0, vf_from_vi(code[j]), scale, zero));
+        for (int64_t c = 0; c < d; c += ATT_BYTES) {
+            if (!whole && !codes->s)
+                att_pairs(w, codes, u, c, &s, &z);
+            transpose_load(row, c / 4, square);
+            for (int i = 0; i < VF; i++) {
+                float *to = w->k + (c + 4 * i) * ATT_TILE + u;
+                vf x[4];
+                att_widen_bytes(square[i], x);
+                UNROLL
+                for (int j = 0; j < 4; j++) {
+                    if (!whole && codes->s) {
+                        s = vf_set1(codes->s[c + 4 * i + j]);
+                        z = vf_set1(codes->z[c + 4 * i + j]);
+                    }
+                    vf_store(to + j * ATT_TILE, att_affine(0, x[j], s, z));
+                }
             }
         }
     }
 }
 #endif
 
-/* Codes: turned as bytes where that goes, else row by row. Returns whether `row` is the rows widened. */
-static int att_widen_k(struct att_work *w, const char **wide)
+/* The pairs (s, z) of the tile's keys, where a row has one. */
+static void att_fill_pairs(const struct att_work *w, int line, float *scale, float *zero)
+{
+    for (int u = 0; u < ATT_TILE; u++) {
+        const float *pair = att_pair_at(w, line, u);
+        scale[u] = pair[0];
+        zero[u] = pair[1];
+    }
+}
+
+/* Codes: turned as bytes where that goes, else row by row. */
+static void att_pack_codes(struct att_work *w)
 {
     const struct att_state *s = w->run->state;
     const struct att_codes *c = att_codes(w, 0);
 #if VF >= 4
-    if (c->bits == 8 && c->quant < TENON_ATTENTION_LUT_TOKEN && s->d % (4 * VF) == 0 && c->group % (4 * VF) == 0) {
-        for (int u = 0; u < ATT_TILE; u += VF)
-            att_turn_bytes(c, w->tile.k + u, w->tile.kq + u, s->d, w->tile.ahead_k, w->k + u);
-        return 0;
+    if (c->bits == 8 && c->quant < TENON_ATTENTION_LUT_TOKEN && s->d % ATT_BYTES == 0 && c->group % ATT_BYTES == 0) {
+        if (c->whole)
+            att_pack_bytes(w, c, 1, s->d);
+        else
+            att_pack_bytes(w, c, 0, s->d);
+        return;
     }
 #endif
-    for (int u = 0; u < ATT_TILE; u++) {
-        float *to = w->widened + u * s->dp;
-        wide[u] = (const char *)to;
-        if (w->tile.base >> u & 1)
-            att_dequantise(c, w->tile.k[u], w->tile.kq[u], s->d, to);
-        else
-            wide[u] = w->zeros;
+    for (int u = 0; u < ATT_TILE; u += VF) {
+        att_ask(w, u);
+        for (int i = 0; i < VF; i++)
+            att_dequantise(c, att_line_at(w, ATT_K_ROWS, u + i), att_pair_at(w, ATT_K_PAIRS, u + i), s->d,
+                           w->widened + i * s->dp);
+        for (int64_t at = 0; at < s->d; at += VF) {
+            vf square[VF];
+            float lanes[VF * VF];
+            for (int i = 0; i < VF; i++)
+                square[i] = vf_load(w->widened + i * s->dp + at);
+            transpose(square);
+            for (int i = 0; i < VF; i++)
+                vf_store(lanes + i * VF, square[i]);
+            for (int i = 0; i < (int)att_least(VF, s->d - at); i++)
+                vf_store(w->k + (at + i) * ATT_TILE + u, vf_load(lanes + i * VF));
+        }
     }
-    return 1;
 }
 
 static void att_pack_k(struct att_work *w)
 {
     const struct att_state *s = w->run->state;
-    const char *const *row = w->tile.k;
-    const char *wide[ATT_TILE];
-    uint32_t dtype = s->k_type;
-    int64_t ahead = w->tile.ahead_k;
-    if (w->run->p->quant_k) {
-        if (!att_widen_k(w, wide))
-            return;
-        row = wide;
-        dtype = TENON_F32;
-        ahead = 0;
-    }
-    for (int u = 0; u < ATT_TILE; u += VF) {
-        if (dtype == TENON_F32)
-            att_turn(row + u, TENON_F32, s->d, ahead, w->k + u);
-        else if (dtype == TENON_F16)
-            att_turn(row + u, TENON_F16, s->d, ahead, w->k + u);
-        else
-            att_turn(row + u, TENON_BF16, s->d, ahead, w->k + u);
-    }
+    if (w->run->p->quant_k)
+        att_pack_codes(w);
+    else if (s->k_type == TENON_F32)
+        att_pack_turned(w, TENON_F32, s->d);
+    else if (s->k_type == TENON_F16)
+        att_pack_turned(w, TENON_F16, s->d);
+    else
+        att_pack_turned(w, TENON_BF16, s->d);
 }
 
 SIMD_FN void att_widen(const char *row, const uint32_t dtype, int64_t n, float *to)
@@ -214,16 +280,13 @@ static void att_pack_v(struct att_work *w)
 {
     const struct att_state *s = w->run->state;
     const struct att_codes *c = w->run->p->quant_v ? att_codes(w, 1) : NULL;
-    const int64_t bytes = c ? s->v * c->bits / 8 : s->v * (int64_t)TENON_DTYPE_SIZE(s->v_type);
-    for (int u = w->tile.first; u < w->tile.end; u++) {
-        const char *row = w->tile.v[u];
+    for (int u = w->tile->first; u < w->tile->end; u++) {
+        const char *row = att_line_at(w, ATT_V_ROWS, u);
         float *to = w->v + u * s->vp;
-        for (int64_t at = 0; at < bytes; at += 64)
-            simd_prefetch_far((const void *)((uintptr_t)row + (uintptr_t)at + (uintptr_t)w->tile.ahead_v));
-        if (!(w->tile.base >> u & 1)) {
+        if (!(w->tile->base >> u & 1)) {
             memset(to, 0, (size_t)s->vp * sizeof *to);
         } else if (c) {
-            att_dequantise(c, row, w->tile.vq[u], s->v, to);
+            att_dequantise(c, row, att_pair_at(w, ATT_V_PAIRS, u), s->v, to);
             memset(to + s->v, 0, (size_t)(s->vp - s->v) * sizeof *to);
         } else if (s->v_type == TENON_F32) {
             att_widen(row, TENON_F32, s->v, to);
@@ -240,7 +303,7 @@ static int att_finite(const struct att_work *w)
 {
     const struct att_state *s = w->run->state;
     const vf limit = vf_set1(INFINITY);
-    const float *v = w->v + w->tile.first * s->vp, *end = w->v + w->tile.end * s->vp;
+    const float *v = w->v + w->tile->first * s->vp, *end = w->v + w->tile->end * s->vp;
     for (; v < end; v += VF)
         if (!vm_all(vf_lt(vf_abs(vf_load(v)), limit)))
             return 0;

@@ -25,7 +25,7 @@ static void att_mask(const struct att_work *w, const struct att_row *r, uint64_t
 {
     const struct tenon_tensor *t = &w->run->plan->tensor[TENON_ATTENTION_MASK];
     const char *mask = w->run->ptr[TENON_ATTENTION_MASK];
-    const struct att_tile *tile = &w->tile;
+    const struct att_tile *tile = w->tile;
     for (int v = 0; v < ATT_VECTORS; v++) {
         const int64_t key = tile->key[0] + v * VF, rest = t->dim[3] - key;
         if (tile->straight && key >= 0) {
@@ -43,7 +43,7 @@ SIMD_FN vf att_pipeline(const struct att_work *w, const struct att_row *r, vf x,
 {
     const struct att_run *run = w->run;
     const struct tenon_attention_params *p = run->p;
-    const struct att_tile *t = &w->tile;
+    const struct att_tile *t = w->tile;
     const int64_t h = r->h - w->h0;
     if (p->softcap > 0)
         x = vf_mul(vf_set1(p->softcap), act_tanh(vf_div(x, vf_set1(p->softcap))));
@@ -230,6 +230,12 @@ static void att_weigh_plain(const struct att_work *w, struct att_row *r, float *
     r->now.z += att_total(x);
 }
 
+SIMD_FN void att_scale(float *x, const float *by, uint64_t seen)
+{
+    for (int v = 0; v < ATT_VECTORS; v++)
+        vf_store(x + v * VF, vf_keep(att_lanes(seen, v), vf_mul(vf_load(x + v * VF), vf_load(by + v * VF))));
+}
+
 /* Scores become what multiplies v; the row's sums take them in. Returns what multiplies its output so far. */
 static float att_weigh(const struct att_work *w, struct att_row *r, int what, float *x, uint64_t seen)
 {
@@ -248,9 +254,7 @@ static float att_weigh(const struct att_work *w, struct att_row *r, int what, fl
     else
         att_weigh_plain(w, r, x, seen);
     if (att_given(w->run, TENON_ATTENTION_VSCALE))
-        for (int v = 0; v < ATT_VECTORS; v++)
-            vf_store(x + v * VF, vf_keep(att_lanes(seen, v),
-                                         vf_mul(vf_load(x + v * VF), vf_load(w->tile.vscale + v * VF))));
+        att_scale(x, w->tile->vscale, seen);
     return factor;
 }
 

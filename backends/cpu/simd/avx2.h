@@ -257,6 +257,23 @@ SIMD_FN vf vf_load_i8_n(const int8_t *p, int n)
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(simd_narrow_load_(p, n)));
 }
 
+SIMD_FN vf vf_load_u8(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+SIMD_FN vf vf_load_u8_n(const uint8_t *p, int n)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(simd_narrow_load_(p, n)));
+}
+
+SIMD_FN vf vf_load_fours(const float *a, const float *b, const float *c, const float *d)
+{
+    (void)c;
+    (void)d;
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+}
+
 SIMD_FN vm vm_load_u8(const uint8_t *p)
 {
     const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));

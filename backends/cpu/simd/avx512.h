@@ -239,6 +239,22 @@ SIMD_FN vf vf_load_i8_n(const int8_t *p, int n)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(vm_first(n), p)));
 }
 
+SIMD_FN vf vf_load_u8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
+SIMD_FN vf vf_load_u8_n(const uint8_t *p, int n)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(vm_first(n), p)));
+}
+
+SIMD_FN vf vf_load_fours(const float *a, const float *b, const float *c, const float *d)
+{
+    const vf ab = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+    return _mm512_insertf32x4(_mm512_insertf32x4(ab, _mm_loadu_ps(c), 2), _mm_loadu_ps(d), 3);
+}
+
 SIMD_FN vm vm_load_u8(const uint8_t *p)
 {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)p);

@@ -273,6 +273,24 @@ SIMD_FN vf vf_load_i8(const int8_t *p)
     return vf_load_i8_n(p, VF);
 }
 
+SIMD_FN vf vf_load_u8_n(const uint8_t *p, int n)
+{
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(simd_load_u8_(p, n)))));
+}
+
+SIMD_FN vf vf_load_u8(const uint8_t *p)
+{
+    return vf_load_u8_n(p, VF);
+}
+
+SIMD_FN vf vf_load_fours(const float *a, const float *b, const float *c, const float *d)
+{
+    (void)b;
+    (void)c;
+    (void)d;
+    return vf_load(a);
+}
+
 SIMD_FN vm vm_load_u8_n(const uint8_t *p, int n)
 {
     const uint32x4_t wide = vmovl_u16(vget_low_u16(vmovl_u8(simd_load_u8_(p, n))));

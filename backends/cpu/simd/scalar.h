@@ -35,6 +35,7 @@ SIMD_LOAD_(vf_load, float, vf, )
 SIMD_LOAD_(vf_load_f16, uint16_t, vf, simd_from_f16)
 SIMD_LOAD_(vf_load_bf16, uint16_t, vf, simd_from_bf16)
 SIMD_LOAD_(vf_load_i8, int8_t, vf, (float))
+SIMD_LOAD_(vf_load_u8, uint8_t, vf, (float))
 SIMD_LOAD_(vi_load, int32_t, vi, )
 SIMD_LOAD_(vm_load_u8, uint8_t, vm, SIMD_NONZERO_)
 SIMD_STORE_(vf_store, float, vf, )
@@ -44,6 +45,14 @@ SIMD_STORE_(vi_store, int32_t, vi, )
 #undef SIMD_LOAD_
 #undef SIMD_STORE_
 #undef SIMD_NONZERO_
+
+SIMD_FN vf vf_load_fours(const float *a, const float *b, const float *c, const float *d)
+{
+    (void)b;
+    (void)c;
+    (void)d;
+    return vf_load(a);
+}
 
 SIMD_FN void vf_stream(float *p, vf v)
 {

@@ -9,11 +9,12 @@
  * Memory. n counts elements, 0 <= n <= VF. The _n forms touch nothing past p + n, and lanes from n on read as 0. No
  * alignment is needed but by vf_stream.
  *   vf_load(p) vf_load_n(p,n) vf_store(p,v) vf_store_n(p,v,n)          float
- *   vf_load_f16 vf_load_bf16 vf_load_i8 (_n)                      widened exactly (a signalling NaN may become quiet)
+ *   vf_load_f16 vf_load_bf16 vf_load_i8 vf_load_u8 (_n)           widened exactly (a signalling NaN may become quiet)
  *   vf_store_f16 vf_store_bf16 (_n)                               rounded to nearest even, overflow to Inf
  *   vi_load vi_load_n vi_store vi_store_n                              int32_t
  *   vm_load_u8 vm_load_u8_n                                            true where the byte is not 0
  *   vf_gather(p, i)                                                    p[i] a lane
+ *   vf_load_fours(a, b, c, d)   four from each in this order, as far as VF goes; no others are read (VF 1: a[0])
  *   vf_stream(p, v)     store past the caches where that exists; p is aligned to 4*VF bytes. simd_fence() afterwards.
  * Arithmetic.
  *   vf_set1 vf_zero vf_add vf_sub vf_mul vf_div vf_sqrt vf_abs vf_neg (sign bit only)

@@ -350,6 +350,24 @@ SIMD_FN vf vf_load_i8(const int8_t *p)
     return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(simd_load4_(p)));
 }
 
+SIMD_FN vf vf_load_u8_n(const uint8_t *p, int n)
+{
+    return _mm_cvtepi32_ps(_mm_cvtepu8_epi32(simd_narrow_load_(p, n)));
+}
+
+SIMD_FN vf vf_load_u8(const uint8_t *p)
+{
+    return _mm_cvtepi32_ps(_mm_cvtepu8_epi32(simd_load4_(p)));
+}
+
+SIMD_FN vf vf_load_fours(const float *a, const float *b, const float *c, const float *d)
+{
+    (void)b;
+    (void)c;
+    (void)d;
+    return vf_load(a);
+}
+
 SIMD_FN vm vm_load_u8_n(const uint8_t *p, int n)
 {
     return _mm_castsi128_ps(_mm_cmpgt_epi32(_mm_cvtepu8_epi32(simd_narrow_load_(p, n)), vi_zero()));

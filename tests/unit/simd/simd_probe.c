@@ -45,6 +45,12 @@ static void put_m(uint32_t *p, vm m)
 #define IB get_i(b + i)
 #define MA vf_gt(FA, vf_zero())
 #define MB vf_gt(FB, vf_zero())
+static vf fours(const uint32_t *a, int i)
+{
+    const float *p = (const float *)(const void *)a;
+    return vf_load_fours(p + i, p + (i + 4) % 16, p + (i + 8) % 16, p + (i + 12) % 16);
+}
+
 static vf normal(vf v) /* a normal positive number made of any */
 {
     const vi kept = vi_and(vi_bits(v), vi_set1(0x7fffffff));
@@ -123,6 +129,7 @@ static vm swapped(vi a)
     X(vi_trunc, SMALL, put_i, vi_trunc(FA))                                    \
     X(vf_from_vi, BITS, put_f, vf_from_vi(IA))                                 \
     X(vf_set1, BITS, put_f, vf_set1(simd_float(a[i])))                         \
+    X(vf_load_fours, BITS, put_f, fours(a, i))                                 \
     X(vf_exp, NUMBER, put_f, vf_exp(vf_min(vf_set1(87.6f), FA)))              \
     X(vf_log, NUMBER, put_f, vf_log(normal(FA)))                               \
     X(exp_m, NUMBER, put_f, part(FA, 0))                                       \
@@ -147,6 +154,7 @@ static const struct probe_op ops[] = {OPS(ENTRY){NULL, 0, NULL}};
     X(vf_load_f16, uint16_t, put_f)                                            \
     X(vf_load_bf16, uint16_t, put_f)                                           \
     X(vf_load_i8, int8_t, put_f)                                               \
+    X(vf_load_u8, uint8_t, put_f)                                              \
     X(vi_load, int32_t, put_i)                                                 \
     X(vm_load_u8, uint8_t, put_m)
 #define DEFINE_LOAD(name, type, put)                                           \
