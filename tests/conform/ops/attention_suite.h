@@ -33,7 +33,7 @@ void tenon__att_suite_fill(const struct conform_case *c, uint32_t tensor);
 #define ATT_PROPERTIES 9
 extern const struct conform_hostile tenon__att_suite_hostile[ATT_HOSTILE];
 extern const struct conform_property tenon__att_suite_properties[ATT_PROPERTIES];
-#define ATT_BENCHES 13
+#define ATT_BENCHES 14
 extern const struct conform_bench tenon__att_suite_benches[ATT_BENCHES];
 void tenon__att_suite_bench(const struct conform_bench *bench, struct conform_case *c);
 

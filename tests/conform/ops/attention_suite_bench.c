@@ -29,6 +29,7 @@ const struct conform_bench tenon__att_suite_benches[ATT_BENCHES] = {
     BENCH("full 2/2x8192x64", TENON_F32, CONFORM_FULL, 8192, 8192, 64, 2, 2, 8192.0 * 8192, 4),
     BENCH("causal 32/8x1024x128", TENON_F32, CONFORM_FULL, 1024, 1024, 128, 32, 8, HALF(1024), 4),
     BENCH("paged 8/8x8192x64", TENON_F32, CONFORM_FULL, 1, 8192, 64, 8, 8, 8192.0, 4),
+    BENCH("ring 8/8x8192x64", TENON_F32, CONFORM_FULL, 1, 8192, 64, 8, 8, 8192.0, 4),
     BENCH("window 8/8x4096x64", TENON_F32, CONFORM_FULL, 4096, 4096, 64, 8, 8, 4096.0 * 256, 4),
 };
 
@@ -76,6 +77,10 @@ void tenon__att_suite_bench(const struct conform_bench *bench, struct conform_ca
         quantise(c, s, hk, d);
     } else if (strncmp(bench->name, "blocks", 6) == 0) {
         list(c, t, s, hq);
+    } else if (strncmp(bench->name, "ring", 4) == 0) {
+        p->ring = 1;
+        p->n_sink = 4;
+        conform_slot_set(c, A(KV_LEN), TENON_I32, 1, (int64_t[]){1});
     } else if (strncmp(bench->name, "paged", 5) == 0) {
         conform_slot_set(c, A(K), bench->dtype, 4, (int64_t[]){s / 64, hk, 64, d});
         conform_slot_set(c, A(V), bench->dtype, 4, (int64_t[]){s / 64, hk, 64, d});

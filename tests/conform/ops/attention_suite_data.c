@@ -133,7 +133,7 @@ static void fill_bench(const struct att *a, uint32_t tensor, int32_t *to)
     const int64_t blocks = (a->s + a->p->block_k - 1) / a->p->block_k,
                   each = a->hg ? a->nnz / (a->b * a->hg * a->nq) : 0;
     for (int64_t i = 0; i < tenon_tensor_count(&a->c->slot[tensor].tensor); i++)
-        to[i] = tensor == A(KV_LEN)    ? (int32_t)a->s
+        to[i] = tensor == A(KV_LEN)    ? (int32_t)(a->p->ring ? a->s + a->s / 2 + 5 : a->s) /* a ring is somewhere */
                 : tensor == A(ROW_PTR) ? (int32_t)((i - i / (a->nq + 1)) * each)
                 : tensor == A(COL)     ? (int32_t)(i % each * blocks / each)
                                        : (int32_t)i;
