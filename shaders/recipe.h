@@ -57,6 +57,10 @@ int tenon__gpu_row_sums(struct gpu_recipe *recipe, const struct gpu_limits *limi
 /* At least n work-groups, for kernels in which those that are too many do nothing; 0 when the grid cannot hold them. */
 int tenon__gpu_groups(const struct gpu_limits *limits, uint64_t n, uint32_t groups[3]);
 
+/* Invocations of a work-group that goes `sweeps` times over a row (or a group) of cols, by cols and the device alone.
+ * 0: too many for the device, whose loops end. */
+uint32_t tenon__gpu_row_local(const struct gpu_limits *limits, uint64_t cols, uint64_t sweeps);
+
 /* Words of a tensor or of the scratch, from byte offset `at` on, become `value`. 0: no memory. */
 int tenon__gpu_fill(struct gpu_recipe *recipe, const struct gpu_limits *limits, int32_t slot, uint64_t at, uint64_t n,
                     uint32_t value);

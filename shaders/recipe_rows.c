@@ -22,6 +22,21 @@ int tenon__gpu_groups(const struct gpu_limits *limits, uint64_t n, uint32_t grou
     return 1;
 }
 
+uint32_t tenon__gpu_row_local(const struct gpu_limits *limits, uint64_t cols, uint64_t sweeps)
+{
+    if (limits->vector) /* an invocation is a vector: it does a row, without a barrier */
+        return 1;
+    uint32_t local = cols <= 1024 ? 64 : cols <= 8192 ? 128 : 256;
+    if (limits->software) /* a subgroup is one vector, which needs no barriers */
+        local = limits->subgroup >= 8 || (limits->subgroup == 0 && cols <= 512) ? 8 : 16;
+    while (limits->loop_max && (cols / local + 1) * sweeps + 2 * local > limits->loop_max) {
+        local *= 2;
+        if (local > limits->wg_max)
+            return 0;
+    }
+    return local <= limits->wg_max ? local : 64;
+}
+
 int tenon__gpu_fill(struct gpu_recipe *recipe, const struct gpu_limits *limits, int32_t slot, uint64_t at, uint64_t n,
                     uint32_t value)
 {

@@ -3,7 +3,7 @@
  *
  * The activations of tenon/ops/act.h for one float, by its number. The formulas and fits are those of
  * the CPU backend: each is good to a few units in the last place, tails included, because the exponent of what is tiny
- * is applied last. */
+ * is applied last. act_sigmoid and act_tanh are in elem.h, for vectors too. */
 #ifndef TN_LIB_ACT_H
 #define TN_LIB_ACT_H
 
@@ -51,24 +51,6 @@ TN_FN float act_atan(float z)
     p = tn_fma(p, z, 0.0636558533f);
     p = tn_fma(p, z, -0.106103115f);
     return tn_fma(p, z, 0.318309873f);
-}
-
-/* v m 2^n for integral n <= 0, m about 1: in two steps, so that a large v may meet a 2^n that is no normal number. */
-TN_FN float act_scale(float v, float m, float n)
-{
-    float half_n = tn_round(n * 0.5f);
-    return ((v * tn_pow2(half_n)) * m) * tn_pow2(n - half_n);
-}
-
-/* v sigmoid(z + low), |low| below an ulp of z. */
-TN_FN float act_sigmoid(float v, float z, float low)
-{
-    float size = tn_fmin(tn_float(tn_bits(z) & 0x7fffffffu), 1000.0f);
-    float n = tn_exp_n(-size);
-    float e = tn_exp_m(-size, n);
-    e = tn_fma(e, z < 0.0f ? low : -low, e);
-    float quotient = v / (1.0f + e * tn_pow2(n));
-    return z < 0.0f ? act_scale(quotient, e, n) : quotient;
 }
 
 /* v Phi(x), the normal distribution. */
@@ -122,18 +104,6 @@ TN_FN float act_arc(float x)
 TN_FN float act_expanded(float x, float g, float alpha)
 {
     return x * tn_fma(g, 1.0f + 2.0f * alpha, -alpha);
-}
-
-/* e^t - 1 and that plus 2, t = 2|x|: near 0 nothing cancels. */
-TN_FN float act_tanh(float x)
-{
-    float size = tn_fmin(tn_float(tn_bits(x) & 0x7fffffffu), 10.0f) * 2.0f;
-    float n = tn_exp_n(size);
-    float less = tn_exp_less_one(tn_exp_reduce(size, n));
-    float grown = (less + 1.0f) * tn_pow2(n) - 1.0f;
-    less = n == 0.0f ? less : grown;
-    float y = less / (less + 2.0f);
-    return x < 0.0f ? -y : y;
 }
 
 /* act(x), or its gate: the factor of x in those of them that are x times one. */

@@ -185,6 +185,40 @@ TN_FN xf tn_pow2(xf k)
     return x_float(x_as_uint(x_int(c) + 127) << 23);
 }
 
+/* ---- of lib/act.h, what gates of whole rows are made with ---- */
+
+/* v m 2^n for integral n <= 0, m about 1: in two steps, so that a large v may meet a 2^n that is no normal number. */
+TN_FN xf act_scale(xf v, xf m, xf n)
+{
+    xf half_n = tn_round(n * 0.5f);
+    return ((v * tn_pow2(half_n)) * m) * tn_pow2(n - half_n);
+}
+
+/* v sigmoid(z + low), |low| below an ulp of z. */
+TN_FN xf act_sigmoid(xf v, xf z, xf low)
+{
+    xf size = tn_fmin(x_float(x_bits(z) & 0x7fffffffu), 1000.0f);
+    xf n = tn_exp_n(-size);
+    xf e = tn_exp_m(-size, n);
+    e = x_fma(e, z < 0.0f ? low : -low, e);
+    xf quotient = v / (1.0f + e * tn_pow2(n));
+    return z < 0.0f ? act_scale(quotient, e, n) : quotient;
+}
+
+/* e^t - 1 and that plus 2, t = 2|x|: near 0 nothing cancels. */
+TN_FN xf act_tanh(xf x)
+{
+    xf size = tn_fmin(x_float(x_bits(x) & 0x7fffffffu), 10.0f) * 2.0f;
+    xf n = tn_exp_n(size);
+    xf less = tn_exp_less_one(tn_exp_reduce(size, n));
+    xf grown = (less + 1.0f) * tn_pow2(n) - 1.0f;
+    less = n == 0.0f ? less : grown;
+    xf y = less / (less + 2.0f);
+    return x < 0.0f ? -y : y;
+}
+
+/* ---- types of 16 bits, and products by bits ---- */
+
 TN_FN xu tn_half_bits(xu h)
 {
     xu sign = (h & 0x8000u) << 16;
