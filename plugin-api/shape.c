@@ -98,6 +98,47 @@ int32_t tenon__shape_sequences(const struct tenon_tensor_spec *spec, const struc
     return TENON_OK;
 }
 
+/* "[2,3]" of a shape; " or 1" after the axes that `ones` marks. */
+static const char *axes_text(uint32_t rank, const int64_t *dim, uint32_t ones, char *text, size_t room)
+{
+    size_t used = (size_t)snprintf(text, room, "[");
+    for (uint32_t a = 0; a < rank && used < room; a++)
+        used += (size_t)snprintf(text + used, room - used, "%s%lld%s", a ? "," : "", (long long)dim[a],
+                                 ones >> a & 1 && dim[a] != 1 ? " or 1" : "");
+    if (used < room)
+        snprintf(text + used, room - used, "]");
+    return text;
+}
+
+int32_t tenon__shape_refuse(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, const char *want,
+                            struct tenon_why *why)
+{
+    char has[80];
+    return tenon_why_set(why, TENON_E_SHAPE, "%s shape %s: must be %s", spec->name,
+                         axes_text(t->rank, t->dim, 0, has, sizeof has), want);
+}
+
+int32_t tenon__shape_axes(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, uint32_t rank,
+                          const int64_t *dim, uint32_t ones, struct tenon_why *why)
+{
+    char want[80];
+    int fits = t->rank == rank;
+    for (uint32_t a = 0; fits && a < rank; a++)
+        fits = t->dim[a] == dim[a] || (ones >> a & 1 && t->dim[a] == 1);
+    return fits ? TENON_OK : tenon__shape_refuse(spec, t, axes_text(rank, dim, ones, want, sizeof want), why);
+}
+
+int32_t tenon__shape_side(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, uint32_t rank,
+                          const int64_t *dim, uint32_t ones, struct tenon_why *why)
+{
+    if (t->dtype == TENON_ABSENT)
+        return TENON_OK;
+    int32_t status = tenon__shape_axes(spec, t, rank, dim, ones, why);
+    if (!status && !tenon_tensor_is_contiguous(t))
+        status = tenon_why_set(why, TENON_E_UNSUPPORTED, "%s strides: must be contiguous", spec->name);
+    return status;
+}
+
 int32_t tenon__output_check(const struct tenon_op_contract *contract, uint32_t index, uint32_t first,
                             const struct tenon_tensor *x, struct tenon_why *why)
 {

@@ -33,6 +33,16 @@ int32_t tenon__shape_dims(const struct tenon_tensor_spec *spec, const struct ten
 int32_t tenon__shape_sequences(const struct tenon_tensor_spec *spec, const struct tenon_tensor *cu, int64_t b,
                                int64_t *seqs, struct tenon_why *why);
 
+/* Axes of these lengths; `ones` marks those that may be 1 instead. */
+int32_t tenon__shape_axes(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, uint32_t rank,
+                          const int64_t *dim, uint32_t ones, struct tenon_why *why);
+/* The same, and without gaps; or absent. */
+int32_t tenon__shape_side(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, uint32_t rank,
+                          const int64_t *dim, uint32_t ones, struct tenon_why *why);
+/* SHAPE: "k shape [2,3]: must be " and what it must be. */
+int32_t tenon__shape_refuse(const struct tenon_tensor_spec *spec, const struct tenon_tensor *t, const char *want,
+                            struct tenon_why *why);
+
 /* output(): x must have a shape, and tensor `index` be an output (one from `first` on). */
 int32_t tenon__output_check(const struct tenon_op_contract *contract, uint32_t index, uint32_t first,
                             const struct tenon_tensor *x, struct tenon_why *why);

@@ -3,7 +3,6 @@
  *
  * The contract of attention in code; in words it is tenon/ops/attention.h. */
 #include <float.h>
-#include <stdio.h>
 
 #include <tenon/ops/attention.h>
 
@@ -151,52 +150,21 @@ static int32_t refuse(struct tenon_why *why, const char *text)
     return tenon_why_set(why, TENON_E_ARG, "%s", text);
 }
 
-/* "[2,3]" of a shape. */
-static const char *shape_text(uint32_t rank, const int64_t *dim, char *text, size_t room)
-{
-    size_t used = (size_t)snprintf(text, room, "[");
-    for (uint32_t i = 0; i < rank && used < room; i++)
-        used += (size_t)snprintf(text + used, room - used, "%s%lld", i ? "," : "", (long long)dim[i]);
-    if (used < room)
-        snprintf(text + used, room - used, "]");
-    return text;
-}
-
 static int32_t disagree(uint32_t i, const struct tenon_tensor *t, struct tenon_why *why, const char *want)
 {
-    char has[80];
-    return tenon_why_set(why, TENON_E_SHAPE, "%s shape %s: must be %s", tensors[i].name,
-                         shape_text(t[i].rank, t[i].dim, has, sizeof has), want);
+    return tenon__shape_refuse(&tensors[i], &t[i], want, why);
 }
 
-/* Axis lengths that a tensor must have; `ones` marks those that may be 1 instead. */
 static int32_t check_shape(const struct tenon_tensor *t, uint32_t i, uint32_t rank, const int64_t *dim, uint32_t ones,
                            struct tenon_why *why)
 {
-    char want[80];
-    int fits = t[i].rank == rank;
-    for (uint32_t a = 0; fits && a < rank; a++)
-        fits = t[i].dim[a] == dim[a] || (ones >> a & 1 && t[i].dim[a] == 1);
-    if (fits)
-        return TENON_OK;
-    size_t used = (size_t)snprintf(want, sizeof want, "[");
-    for (uint32_t a = 0; a < rank && used < sizeof want; a++)
-        used += (size_t)snprintf(want + used, sizeof want - used, "%s%lld%s", a ? "," : "", (long long)dim[a],
-                                 ones >> a & 1 && dim[a] != 1 ? " or 1" : "");
-    if (used < sizeof want)
-        snprintf(want + used, sizeof want - used, "]");
-    return disagree(i, t, why, want);
+    return tenon__shape_axes(&tensors[i], &t[i], rank, dim, ones, why);
 }
 
 static int32_t check_side(const struct tenon_tensor *t, uint32_t i, uint32_t rank, const int64_t *dim, uint32_t ones,
                           struct tenon_why *why)
 {
-    if (!given(t, i))
-        return TENON_OK;
-    int32_t status = check_shape(t, i, rank, dim, ones, why);
-    if (!status && !tenon_tensor_is_contiguous(&t[i]))
-        status = tenon_why_set(why, TENON_E_UNSUPPORTED, "%s strides: must be contiguous", tensors[i].name);
-    return status;
+    return tenon__shape_side(&tensors[i], &t[i], rank, dim, ones, why);
 }
 
 /* How many numbers the last axis of k or v holds. */
