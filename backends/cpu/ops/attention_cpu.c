@@ -72,7 +72,7 @@ static void att_plan_items(const struct cpu_plan *plan, struct att_state *s)
     const struct tenon_tensor *t = plan->tensor;
     const int64_t row = (s->dp + 2 * s->vp) * (int64_t)sizeof(float);
     att_plan_codes(plan, s);
-    const int64_t most = att_least(ATT_ROWS, att_most(ATT_MR, ATT_ITEM_BYTES / row / ATT_MR * ATT_MR));
+    const int64_t most = att_least(ATT_ROWS, att_most(PANEL_MR, ATT_ITEM_BYTES / row / PANEL_MR * PANEL_MR));
     const double cost = (double)s->b * (double)s->t * (double)s->hq * (double)s->s * (double)(s->d + s->v + 16);
     if (cost / (2 * VF) > 30000)
         s->workers = plan->env->threads;
@@ -81,7 +81,7 @@ static void att_plan_items(const struct cpu_plan *plan, struct att_state *s)
     const int64_t runs = s->hq / s->unit * ((s->unit + s->heads - 1) / s->heads);
     s->runs = runs;
     s->together = 1;
-    while (s->workers > 1 && s->queries > 2 * ATT_MR &&
+    while (s->workers > 1 && s->queries > 2 * PANEL_MR &&
            s->b * runs * ((s->t + s->queries - 1) / s->queries) < 4 * (int64_t)s->workers)
         s->queries = (s->queries + 1) / 2;
     const int64_t items = s->b * runs * ((s->t + s->queries - 1) / s->queries);
@@ -147,7 +147,7 @@ static void att_work_on(struct att_run *run, uint32_t worker, int64_t units,
 {
     const struct att_state *s = run->state;
     char *own = run->workspace + s->at_workers + worker * s->worker_bytes;
-    float score[ATT_MR * ATT_TILE] __attribute__((aligned(64)));
+    float score[PANEL_MR * ATT_TILE] __attribute__((aligned(64)));
     struct att_work w = {.run = run,
                          .rows_of = (struct att_row *)(void *)(own + s->in_row),
                          .q_of = (float *)(void *)(own + s->in_q),

@@ -17,22 +17,15 @@
 #include "lib/act.h"
 #include "lib/element.h"
 #include "lib/log.h"
+#include "lib/panel.h"
 #include "lib/transpose.h"
 
 #define ATT_TILE    TENON_ATTENTION_TILE
 #define ATT_TILES   (TENON_ATTENTION_SPLIT / TENON_ATTENTION_TILE) /* of a split */
 #define ATT_VECTORS (ATT_TILE / VF)
-#define ATT_MR      6   /* rows of a panel: what a product has in registers */
 #define ATT_ROWS    126 /* the most rows of an item: enough to pay for the packing of a tile */
 #define ATT_FEW     4   /* of so many rows k and v are read in place */
 #define ATT_STEP    16  /* places that are filled at once; at least VF */
-
-/* One vector of B is read for ATT_MR rows; so many vectors side by side fill the registers. */
-#if SIMD_REGS >= 32
-#define ATT_NV 4
-#else
-#define ATT_NV 2
-#endif
 
 enum { ATT_DENSE, ATT_RING, ATT_LIST };
 

@@ -38,7 +38,7 @@ SIMD_FN vf att_few_line(const struct att_few *f, const uint32_t dtype, const int
 SIMD_FN void att_few_block(const struct att_few *f, const uint32_t dtype, const int channels, const int m, const int nv,
                            int64_t c, int n)
 {
-    vf acc[ATT_FEW][ATT_NV];
+    vf acc[ATT_FEW][PANEL_NV];
     UNROLL
     for (int i = 0; i < m; i++) {
         UNROLL
@@ -46,7 +46,7 @@ SIMD_FN void att_few_block(const struct att_few *f, const uint32_t dtype, const 
             acc[i][v] = vf_load(f->o + i * f->o_row + c + v * VF);
     }
     for (int64_t u = 0; u < f->n; u++) {
-        vf line[ATT_NV];
+        vf line[PANEL_NV];
         UNROLL
         for (int v = 0; v < nv; v++)
             line[v] = att_few_line(f, dtype, channels, u, c + v * VF, nv == 1 ? n : VF);
@@ -69,8 +69,8 @@ SIMD_FN void att_few_block(const struct att_few *f, const uint32_t dtype, const 
 SIMD_FN void att_few_columns(const struct att_few *f, const uint32_t dtype, const int channels, const int m, int64_t n)
 {
     int64_t c = 0;
-    for (; c + ATT_NV * VF <= n; c += ATT_NV * VF)
-        att_few_block(f, dtype, channels, m, ATT_NV, c, VF);
+    for (; c + PANEL_NV * VF <= n; c += PANEL_NV * VF)
+        att_few_block(f, dtype, channels, m, PANEL_NV, c, VF);
     for (; c < n; c += VF)
         att_few_block(f, dtype, channels, m, 1, c, (int)att_least(VF, n - c));
 }

@@ -8,7 +8,6 @@
 #include "ops/attention_cpu_few.h"
 #include "ops/attention_cpu_keys.h"
 #include "ops/attention_cpu_pack.h"
-#include "ops/attention_cpu_product.h"
 #include "ops/attention_cpu_weight.h"
 
 /* ---- rows ---- */
@@ -106,16 +105,17 @@ static void att_panel(struct att_work *w, int what, int64_t first, int64_t rows,
 {
     const struct att_state *s = w->run->state;
     const struct att_tile *t = w->tile;
-    uint64_t seen[ATT_MR];
-    const struct att_product scores = {.a = w->q + first * s->dp,
-                                       .a_row = s->dp,
-                                       .b = w->k,
-                                       .b_row = ATT_TILE,
-                                       .k = s->d,
-                                       .c = w->score,
-                                       .c_row = ATT_TILE,
-                                       .zero = 1};
-    att_multiply(&scores, rows, ATT_TILE);
+    uint64_t seen[PANEL_MR];
+    const struct panel_product scores = {.a = w->q + first * s->dp,
+                                         .a_row = s->dp,
+                                         .a_k = 1,
+                                         .b = w->k,
+                                         .b_row = ATT_TILE,
+                                         .k = s->d,
+                                         .c = w->score,
+                                         .c_row = ATT_TILE,
+                                         .zero = 1};
+    panel_multiply(&scores, rows, ATT_TILE);
     const int all = att_weigh_rows(w, what, first, rows, bits, seen);
     if (what == ATT_STATS)
         return;
@@ -130,14 +130,15 @@ static void att_panel(struct att_work *w, int what, int64_t first, int64_t rows,
             att_add_seen(w, w->score + i * ATT_TILE, seen[i], w->o + (first + i) * s->vp);
         return;
     }
-    const struct att_product values = {.a = w->score + t->first,
-                                       .a_row = ATT_TILE,
-                                       .b = w->v + t->first * s->vp,
-                                       .b_row = s->vp,
-                                       .k = t->end - t->first,
-                                       .c = w->o + first * s->vp,
-                                       .c_row = s->vp};
-    att_multiply(&values, rows, s->vp);
+    const struct panel_product values = {.a = w->score + t->first,
+                                         .a_row = ATT_TILE,
+                                         .a_k = 1,
+                                         .b = w->v + t->first * s->vp,
+                                         .b_row = s->vp,
+                                         .k = t->end - t->first,
+                                         .c = w->o + first * s->vp,
+                                         .c_row = s->vp};
+    panel_multiply(&values, rows, s->vp);
 }
 
 /* What rows see of positions, together. */
@@ -188,8 +189,8 @@ static void att_run_tile(struct att_work *w, int what, const struct att_reach *e
     att_pack_k(w);
     if (what != ATT_STATS && !(s->in_place && w->rows <= ATT_FEW))
         att_pack_v(w);
-    for (int64_t i = 0; i < w->rows; i += ATT_MR) {
-        const int64_t rows = att_least(ATT_MR, w->rows - i);
+    for (int64_t i = 0; i < w->rows; i += PANEL_MR) {
+        const int64_t rows = att_least(PANEL_MR, w->rows - i);
         uint64_t any = 0;
         for (int64_t j = 0; j < rows; j++)
             any |= bits[i + j];
