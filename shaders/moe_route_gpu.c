@@ -104,7 +104,7 @@ static struct region region_of(const struct job *job, uint64_t at, uint64_t coun
     const int choice = job->params->select == TENON_MOE_ROUTE_EXPERT_CHOICE;
     r.sorted = choice || most * length > PICK_ROUNDS;
     r.pitch = r.sorted ? power_of_two(length) : length ? length : 1;
-    r.words = count * (3 * columns + STATE_WORDS + 2 * slots) + 2 * lists * r.pitch;
+    r.words = count * (4 * columns + STATE_WORDS + 2 * slots) + 2 * lists * r.pitch;
     r.bytes = (r.words * 4 + 255) & ~UINT64_C(255);
     return r;
 }

@@ -46,7 +46,7 @@ struct region {
 /* Word of the first slot. */
 static inline uint64_t slots_at(const struct region *r)
 {
-    return r->count * (3 * r->columns + STATE_WORDS);
+    return r->count * (4 * r->columns + STATE_WORDS);
 }
 
 /* Some tokens: their scratch, after what is there for all of them. */

@@ -45,17 +45,18 @@
 #define MR_SOFT 7u
 #define MR_PREFIX 8u
 
-/* The scratch of `count` rows of `columns` logits with `slots` slots: z, logits without noise or what goes by noise, s,
- * states, slots, weights; then lists of `pitch` keys, `lists` of them, and as many of indices. */
+/* The scratch of `count` rows of `columns` logits with `slots` slots: z, what goes by noise, s, logits without noise and
+ * temperature, states, slots, weights; then lists of `pitch` keys, `lists` of them, and as many of indices. */
 #define MR_STATE_WORDS 16u
 #define MR_Z(row, e) ((row) * columns + (e))
 #define MR_OTHER(row, e) ((count + (row)) * columns + (e))
 #define MR_S(row, e) ((2u * count + (row)) * columns + (e))
-#define MR_STATE(row, i) (3u * count * columns + (row) * MR_STATE_WORDS + (i))
-#define MR_SLOT(row, j) (count * (3u * columns + MR_STATE_WORDS) + (row) * slots + (j))
-#define MR_W(row, j) (count * (3u * columns + MR_STATE_WORDS + slots) + (row) * slots + (j))
-#define MR_KEY(list, i) (count * (3u * columns + MR_STATE_WORDS + 2u * slots) + (list) * pitch + (i))
-#define MR_INDEX(list, i) (count * (3u * columns + MR_STATE_WORDS + 2u * slots) + (lists + (list)) * pitch + (i))
+#define MR_PLAIN(row, e) ((3u * count + (row)) * columns + (e))
+#define MR_STATE(row, i) (4u * count * columns + (row) * MR_STATE_WORDS + (i))
+#define MR_SLOT(row, j) (count * (4u * columns + MR_STATE_WORDS) + (row) * slots + (j))
+#define MR_W(row, j) (count * (4u * columns + MR_STATE_WORDS + slots) + (row) * slots + (j))
+#define MR_KEY(list, i) (count * (4u * columns + MR_STATE_WORDS + 2u * slots) + (list) * pitch + (i))
+#define MR_INDEX(list, i) (count * (4u * columns + MR_STATE_WORDS + 2u * slots) + (lists + (list)) * pitch + (i))
 
 /* Words of a state. */
 #define MR_ROW 0u /* bits: */
@@ -124,11 +125,11 @@ TN_FN float mr_step(uint bits, float gamma, float gamma_inverse)
 TN_FN float mr_level_weight(TN_BUF groups, TN_BUF inner, uint row, uint rank, uint group, uint e, uint count, uint parts,
                             uint each, uint picked)
 {
-    uint state = 3u * count * parts + row * MR_STATE_WORDS;
+    uint state = 4u * count * parts + row * MR_STATE_WORDS;
     float y = tn_exact_exp_bits(TN_W(groups, row * parts + group), tn_float(TN_W(groups, state + MR_TOP)));
     y = tn_exact_mul(y, tn_float(TN_W(groups, state + MR_INVERSE)));
     uint own = row * picked + rank;
-    uint own_state = 3u * count * picked * each + own * MR_STATE_WORDS;
+    uint own_state = 4u * count * picked * each + own * MR_STATE_WORDS;
     float x = tn_exact_exp_bits(TN_W(inner, own * each + e), tn_float(TN_W(inner, own_state + MR_TOP)));
     x = tn_exact_mul(x, tn_float(TN_W(inner, own_state + MR_INVERSE)));
     return tn_exact_mul(x, y);

@@ -139,7 +139,9 @@ static void norm_sum(const struct route_ref *r, struct about *w)
     loose += 2 * U * (fabs(below) + 0x1p-20 * size) + FLOOR;
     for (int64_t j = 0; j < r->slots; j++) {
         const double y = w[j].value / below;
-        if (fabs(below) < FLOOR)
+        if (isinf(below))
+            w[j] = (struct about){y, 0};
+        else if (fabs(below) < FLOOR)
             w[j] = (struct about){0, fabs(below) + loose < FLOOR ? 0 : (double)INFINITY};
         else /* where the sum cancels below what it is known to, nothing is known */
             w[j] = (struct about){y, loose >= fabs(below) / 2 ? (double)INFINITY

@@ -140,6 +140,11 @@ static const struct special specials[] = {
     {"many slots", 3, 300, FILL_WIDE, 15, 0, "k=100 norm=sum"},
     {"many experts", 2, 4100, FILL_NORMAL, 15, 0, "k=40"},
     {"losses of skew", 300, 8, FILL_SKEWED, 15, 4, "k=2"},
+    {"clean second", 40, 6, FILL_NORMAL, 3, 0,
+     "k=3 noise=gumbel noise_use=second_only weight_src=clean_softmax inv_temp=0.75"},
+    {"second of nothing", 24, 10, FILL_INFINITE, 15, 0, "k=3 score=relu noise=gumbel noise_use=second_only"},
+    {"relu_rms of the largest", 24, 10, FILL_SPECIAL, 15, 8, "k=2 score=relu_rms"},
+    {"prefix of -Inf", 24, 10, FILL_INFINITE, 15, 0, "k=10 select=prefix score=identity norm=sum"},
 };
 static const struct special full_specials[] = {
     {"65536 experts", 2, 65536, FILL_NORMAL, 15, 0, "k=8"},
