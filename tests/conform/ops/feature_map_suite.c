@@ -111,6 +111,7 @@ static const struct map_special first_specials[] = {
     {F(SOFTMAX), 4, 5000, 0, MAP_WIDE}, {F(HEDGEHOG), 2, 3001, 0, MAP_WIDE}, {F(L2), 2, 9000, 0, MAP_LARGE},
     {F(SUMNORM), 700, 3, 0, MAP_ZERO}, {F(SOFTMAX), 6, 20, 0, MAP_NONE}, {F(NALA_Q), 6, 64, 0, MAP_ZERO},
     {F(OUTER), 1, 2, 20000, MAP_NORMAL}, {F(OUTER), 1, 700, 3, MAP_EXACT},
+    {F(RELU2), 5, 33, 0, MAP_EXACT}, {F(DPFP), 4, 9, 0, MAP_EXACT}, {F(TAYLOR2), 4, 4, 0, MAP_EXACT},
 };
 static const struct map_special full_specials[] = {
     {F(TAYLOR2), 1, 1500, 0, MAP_NORMAL}, {F(L2), 1, 65535, 0, MAP_NORMAL}, {F(SOFTMAX), 2, 65535, 0, MAP_WIDE},

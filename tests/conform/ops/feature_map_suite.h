@@ -26,7 +26,7 @@ static inline int64_t tenon__map_suite_rows(const struct conform_case *c)
     return rows;
 }
 
-#define MAP_HOSTILE    11
+#define MAP_HOSTILE    22
 #define MAP_PROPERTIES 4
 extern const struct conform_hostile tenon__map_suite_hostile[MAP_HOSTILE];
 extern const struct conform_property tenon__map_suite_properties[MAP_PROPERTIES];

@@ -36,6 +36,21 @@ SHAPE(b_axes, F(B), TENON_F32, 2, 2, 5)
 SPOIL(b_unused, p->kind = F(RELU))
 SPOIL(taylor, p->kind = F(TAYLOR2); c->slot[F(B)].tensor.dtype = 0)
 SHAPE(x_wide, F(X), TENON_F32, 4, 65536)
+/* Of another kind, without b: y is [4, width]. */
+#define OTHER(name, map, width)                                                                                        \
+    SPOIL(name, p->kind = F(map); c->slot[F(B)].tensor.dtype = 0;                                                      \
+          conform_slot_set(c, F(Y), TENON_F32, 2, (int64_t[]){4, width}))
+OTHER(dpfp, DPFP, 5)
+OTHER(hedgehog, HEDGEHOG, 3)
+OTHER(nala, NALA_Q, 3)
+OTHER(softmax, SOFTMAX, 6)
+OTHER(taylor_width, TAYLOR2, 9)
+OTHER(outer_alone, OUTER, 15)
+SHAPE(b_wider, F(B), TENON_F32, 4, 6)
+SHAPE(y_turned, F(Y), TENON_F32, 15, 4)
+SHAPE(x_axes, F(X), TENON_F32, 2, 2, 3)
+SPOIL(b_scalar, conform_slot_set(c, F(B), TENON_F32, 0, NULL))
+SPOIL(y_scalar, conform_slot_set(c, F(Y), TENON_F32, 0, NULL))
 SPOIL(fold, conform_slot_set(c, F(X), TENON_F32, 3, (int64_t[]){2, 2, 3});
       conform_slot_set(c, F(B), TENON_F32, 3, (int64_t[]){2, 2, 5});
       conform_slot_set(c, F(Y), TENON_F32, 3, (int64_t[]){2, 2, 15}); c->slot[F(X)].tensor.stride[0] += 1)
@@ -51,6 +66,17 @@ const struct conform_hostile tenon__map_suite_hostile[MAP_HOSTILE] = {
     {"b without outer", TENON_E_ARG, spoil_b_unused},
     {"y of another kind's width", TENON_E_SHAPE, spoil_taylor},
     {"x of 2^16 columns", TENON_E_SHAPE, spoil_x_wide},
+    {"dpfp's y of too few columns", TENON_E_SHAPE, spoil_dpfp},
+    {"hedgehog's y of x's width", TENON_E_SHAPE, spoil_hedgehog},
+    {"nala's y of x's width", TENON_E_SHAPE, spoil_nala},
+    {"softmax's y of twice x's width", TENON_E_SHAPE, spoil_softmax},
+    {"taylor2's y of too few columns", TENON_E_SHAPE, spoil_taylor_width},
+    {"outer's y for a b that is not there", TENON_E_SHAPE, spoil_outer_alone},
+    {"b of more columns than y is for", TENON_E_SHAPE, spoil_b_wider},
+    {"y's axes swapped", TENON_E_SHAPE, spoil_y_turned},
+    {"x of more axes than b and y", TENON_E_SHAPE, spoil_x_axes},
+    {"b without an axis", TENON_E_SHAPE, spoil_b_scalar},
+    {"y without an axis", TENON_E_SHAPE, spoil_y_scalar},
     {"x whose axes do not fold", TENON_E_UNSUPPORTED, spoil_fold},
 };
 
