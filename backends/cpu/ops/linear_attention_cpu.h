@@ -182,9 +182,12 @@ static void lin_prepare_decay(const struct lin_work *w, int64_t i0, int64_t n)
         for (int64_t j = 0; j < n; j++)
             w->a[j] = pack_one(run->plan->tensor[i].dtype, run->ptr[i], w->h);
     }
-    if (run->p->decay_form == LIN(LOG))
-        for (int64_t c = 0; c < count; c += VF)
-            vf_store(w->a + c, lin_exp(vf_load(w->a + c)));
+    if (run->p->decay_form != LIN(LOG))
+        return;
+    for (int64_t c = count; c % VF; c++) /* nobody reads what becomes of these */
+        w->a[c] = 0.0f;
+    for (int64_t c = 0; c < count; c += VF)
+        vf_store(w->a + c, lin_exp(vf_load(w->a + c)));
 }
 
 /* The lines of a row of o: on their way while it is computed. */
