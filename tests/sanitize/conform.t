@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The conformance suite's quick level, 200 cases of an operator, in a tree configured with --enable-sanitize, on each device
+# The conformance suite's quick level, 120 cases of an operator, in a tree configured with --enable-sanitize, on each device
 # of $TENON_SANITIZE_DEVICES (cpu and vulkan). No sanitizer may have anything to say of our frames. The device process is a fork of the
 # instrumented runner: a report in it ends it with a status that is no answer, or with one that the result "device: it closes" does
 # not take; besides, whatever any process reports goes to files that this script looks at. What drivers do among themselves is
@@ -27,7 +27,7 @@ for device in ${TENON_SANITIZE_DEVICES:-cpu vulkan}; do
     n=$((n + 1))
     rm -f "$scratch"/report.*
     begin=$(date +%s)
-    "$tenon" conform --device "$device" --level quick --most 200 --timeout 900 --jobs "$(nproc)" >"$scratch/out" 2>"$scratch/err"
+    "$tenon" conform --device "$device" --level quick --most 120 --timeout 900 --jobs "$(nproc)" >"$scratch/out" 2>"$scratch/err"
     status=$?
     seconds=$(($(date +%s) - begin))
     if [ $status -eq 3 ]; then
