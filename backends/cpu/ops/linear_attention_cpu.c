@@ -153,8 +153,8 @@ static void lin_emit_row(const struct lin_work *w, int64_t row, float *o)
         vf_store(o + c, vf_add(vf_load(o + c), vf_zero()));
     for (int64_t c = 0; c < w->columns; c += VF)
         store_y(to, c, vf_load(o + c), (int)lin_least(VF, w->columns - c), t->dtype, 0);
-    if (run->bad && !lin_finite(o, w->vp))
-        run->bad[(w->b * s->t + row) * s->hs + w->h] = 1;
+    if (run->bad && !lin_finite(o, w->vp)) /* several threads may have columns of the row */
+        __atomic_store_n(&run->bad[(w->b * s->t + row) * s->hs + w->h], 1, __ATOMIC_RELAXED);
 }
 
 static void lin_divide(const struct lin_work *w, float *o, float den)
